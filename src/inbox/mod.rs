@@ -1,0 +1,1 @@
+//! Loop 1: from a file in a folder to rows in the outbox.
