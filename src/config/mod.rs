@@ -1,0 +1,428 @@
+//! What `mailchute.toml` means on this machine.
+//!
+//! Owns the way from the file to values that need no more thought: `RawConfig` is exactly the TOML, [`Config`] has every
+//! path resolved, every span parsed and no defaults left to apply. Promises that an error names file, line, key and what
+//! would be right, and that a secret is read only by who asks for it ([`Config::application`]). Leaves the folders
+//! themselves to those that use them: nothing is created here.
+
+mod place;
+mod raw;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    num::NonZeroU32,
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use directories::ProjectDirs;
+use secrecy::SecretString;
+use serde::Deserialize;
+use toml::Spanned;
+use url::Url;
+
+pub use place::ConfigError;
+pub(crate) use place::nearest;
+use place::Source;
+use raw::{RawApplication, RawConfig, RawRoute};
+
+use crate::oauth::Application;
+
+const BASE_URL: &str = "https://api.cc.email/v3";
+const AUTHORIZE_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/authorize";
+const TOKEN_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/token";
+const DEVICE_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/device/authorize";
+/// Where a system-wide installation keeps its configuration.
+const SYSTEM_CONFIG: &str = "/etc/mailchute/mailchute.toml";
+/// Bits of a file's mode that let somebody else than the owner look in.
+const OTHERS_MAY_LOOK: u32 = 0o077;
+
+/// Who gave the permission to be mailed, and so which way a row may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// The person asked: one sign-up call each.
+    Explicit,
+    /// There is a business relationship: bulk import.
+    Implicit,
+}
+
+/// How a folder is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watch {
+    /// Events where they come, polling where they do not.
+    Auto,
+    /// Events, with the rescan behind them.
+    Events,
+    /// The rescan alone.
+    Polling,
+}
+
+/// What becomes of a row with a field, other than the address, that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadField {
+    /// The row is rejected.
+    Reject,
+    /// The field is left out.
+    Drop,
+}
+
+/// A sub-folder of the inbox and where its people go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// `.` for the inbox itself, else a path below it.
+    pub folder: String,
+    /// Lists by name or by id, as configured.
+    pub lists: Vec<String>,
+    /// Which way its rows may go.
+    pub consent: Consent,
+    /// Field name to column name, only where the guess is wrong.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// How the inbox is watched and read.
+#[derive(Debug, Clone)]
+pub struct InboxSettings {
+    /// An in-place writer's file counts as complete after this long unchanged.
+    pub settle: Duration,
+    /// How often to look besides events.
+    pub rescan: Duration,
+    /// Events or polling.
+    pub watch: Watch,
+    /// Files above this fail.
+    pub max_file_size: u64,
+    /// Files with more rows fail.
+    pub max_rows: u64,
+}
+
+/// The limits of the application key, or this program's share of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Calls in any second.
+    pub per_second: NonZeroU32,
+    /// Calls in a UTC day.
+    pub per_day: u32,
+}
+
+/// Everything the daemon needs to know, resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The folder that holds inbox, done and failed.
+    pub spool: PathBuf,
+    /// True when the file names the spool: then a missing one is a mistake and is not made anew.
+    pub spool_is_named: bool,
+    /// The folder that holds the outbox and the tokens.
+    pub state: PathBuf,
+    /// How the inbox is watched and read.
+    pub inbox: InboxSettings,
+    /// Calls a second and a day.
+    pub limits: Limits,
+    /// How long a row is tried before it is held for a person.
+    pub give_up_after: Duration,
+    /// Folders and their lists.
+    pub routes: Vec<Route>,
+    /// The API's address, `…/v3`.
+    pub base_url: Url,
+    /// Keys that were set and have no effect in this version, in words.
+    pub notes: Vec<String>,
+    application: PublicApplication,
+}
+
+/// The application without its secret.
+#[derive(Debug, Clone)]
+struct PublicApplication {
+    client_id: String,
+    client_secret_file: Option<PathBuf>,
+    redirect_uri: Url,
+    scopes: Vec<String>,
+    authorize_url: Url,
+    token_url: Url,
+    device_url: Url,
+}
+
+impl Config {
+    /// Reads the configuration: the given file, else `$MAILCHUTE_CONFIG`, the user's, the system's.
+    pub fn load(given: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = find(given)?;
+        let text = fs::read_to_string(&file).map_err(|error| ConfigError {
+            file: file.clone(),
+            line: None,
+            key: None,
+            problem: format!("cannot be read: {error}"),
+        })?;
+        Self::parse(&file, &text)
+    }
+
+    /// Makes a configuration of a file's text; relative paths in it start at the file's folder.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let source = Source { file, text };
+        let raw: RawConfig = toml::from_str(text).map_err(|error| source.explain(&error))?;
+        let notes = without_effect(&raw);
+        let api = &raw.api;
+        let base_url = address(api.base_url.as_ref(), BASE_URL);
+        let application = application(&source, &raw.application, api)?;
+        let folders = Folders::new(file);
+        Ok(Self {
+            spool: folders.resolve(raw.spool.as_deref(), "spool")?,
+            spool_is_named: raw.spool.is_some(),
+            state: folders.resolve(raw.state.as_deref(), "")?,
+            file: file.to_owned(),
+            inbox: InboxSettings {
+                settle: raw.inbox.settle.0,
+                rescan: raw.inbox.rescan.0,
+                watch: raw.inbox.watch,
+                max_file_size: raw.inbox.max_file_size.0,
+                max_rows: raw.inbox.max_rows,
+            },
+            limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
+            give_up_after: raw.delivery.give_up_after.0,
+            routes: routes(&source, &raw.route)?,
+            base_url,
+            notes,
+            application,
+        })
+    }
+
+    /// The application with its secret, read now: `$CREDENTIALS_DIRECTORY/client_secret`, else the configured file.
+    pub fn application(&self) -> Result<Application, ConfigError> {
+        let public = self.application.clone();
+        Ok(Application {
+            client_id: public.client_id,
+            client_secret: self.secret(public.client_secret_file.as_deref())?,
+            redirect_uri: public.redirect_uri,
+            scopes: public.scopes,
+            authorize_url: public.authorize_url,
+            token_url: public.token_url,
+            device_url: public.device_url,
+            base_url: self.base_url.clone(),
+        })
+    }
+
+    /// The route of a folder, `.` being the inbox itself.
+    #[must_use]
+    pub fn route(&self, folder: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.folder == folder)
+    }
+
+    /// The folder that people and programs drop files into.
+    #[must_use]
+    pub fn inbox_folder(&self) -> PathBuf {
+        self.spool.join("inbox")
+    }
+
+    fn secret(&self, configured: Option<&Path>) -> Result<Option<SecretString>, ConfigError> {
+        let credential = env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("client_secret"));
+        if let Some(path) = credential.filter(|path| path.exists()) {
+            return self.read_secret(&path).map(Some);
+        }
+        let Some(path) = configured else { return Ok(None) };
+        let mode = fs::metadata(path).map(|meta| meta.permissions().mode()).unwrap_or_default();
+        if mode & OTHERS_MAY_LOOK != 0 {
+            let path = path.display();
+            return Err(self.secret_error(format!("other users can read {path}: `chmod 600 {path}`")));
+        }
+        self.read_secret(path).map(Some)
+    }
+
+    fn read_secret(&self, path: &Path) -> Result<SecretString, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| self.secret_error(format!("{} cannot be read: {error}", path.display())))?;
+        let secret = text.trim();
+        if secret.is_empty() {
+            return Err(self.secret_error(format!("{} is empty: put the client secret into it", path.display())));
+        }
+        Ok(SecretString::from(secret))
+    }
+
+    fn secret_error(&self, problem: String) -> ConfigError {
+        ConfigError {
+            file: self.file.clone(),
+            line: None,
+            key: Some("application.client_secret_file".to_owned()),
+            problem,
+        }
+    }
+}
+
+/// Where `init` writes when no file is named: the user's own configuration.
+#[must_use]
+pub fn user_file() -> Option<PathBuf> {
+    project().map(|dirs| dirs.config_dir().join("mailchute.toml"))
+}
+
+fn project() -> Option<ProjectDirs> {
+    ProjectDirs::from("", "", "mailchute")
+}
+
+fn find(given: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    if let Some(file) = given {
+        return Ok(file.to_owned());
+    }
+    if let Some(file) = env::var_os("MAILCHUTE_CONFIG") {
+        return Ok(PathBuf::from(file));
+    }
+    let user = user_file();
+    let candidates = user.iter().cloned().chain([PathBuf::from(SYSTEM_CONFIG)]);
+    candidates.into_iter().find(|file| file.exists()).ok_or_else(|| ConfigError {
+        file: user.unwrap_or_else(|| PathBuf::from(SYSTEM_CONFIG)),
+        line: None,
+        key: None,
+        problem: format!("there is no configuration here, nor at {SYSTEM_CONFIG}: `mailchute init` writes one"),
+    })
+}
+
+/// Where relative and missing folder names lead.
+struct Folders {
+    base: PathBuf,
+    file: PathBuf,
+    /// systemd's folder first, then the user's data folder.
+    data: Option<PathBuf>,
+}
+
+impl Folders {
+    fn new(file: &Path) -> Self {
+        let base = file.parent().map(Path::to_owned).unwrap_or_default();
+        // systemd separates several StateDirectory= entries by colons; the first one is ours.
+        let service = env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+        let data = service.or_else(|| project().map(|dirs| dirs.data_dir().to_owned()));
+        Self { base: std::path::absolute(&base).unwrap_or(base), file: file.to_owned(), data }
+    }
+
+    fn resolve(&self, named: Option<&Path>, below_data: &str) -> Result<PathBuf, ConfigError> {
+        match (named, &self.data) {
+            (Some(path), _) => Ok(self.base.join(path)),
+            (None, Some(data)) => Ok(if below_data.is_empty() { data.clone() } else { data.join(below_data) }),
+            (None, None) => Err(ConfigError {
+                file: self.file.clone(),
+                line: None,
+                key: Some(if below_data.is_empty() { "state" } else { below_data }.to_owned()),
+                problem: "this user has no home folder to take a default from: name the folder".to_owned(),
+            }),
+        }
+    }
+}
+
+fn address(configured: Option<&values::Address>, default: &str) -> Url {
+    configured.map_or_else(
+        || Url::parse(default).unwrap_or_else(|error| unreachable!("the default {default} is an address: {error}")),
+        |address| address.0.clone(),
+    )
+}
+
+fn application(
+    source: &Source<'_>,
+    raw: &Spanned<RawApplication>,
+    api: &raw::RawApi,
+) -> Result<PublicApplication, ConfigError> {
+    let inner = raw.get_ref();
+    let id = &inner.client_id;
+    if id.get_ref().trim().is_empty() || id.get_ref().contains(['…', '<', ' ']) {
+        return Err(source.error_at(
+            id.span().start,
+            "is not filled in: copy the API key (client id) from the developer portal's application page",
+        ));
+    }
+    let redirect = &inner.redirect_uri;
+    let redirect_uri = Url::parse(redirect.get_ref()).map_err(|error| {
+        let problem = format!("is not an address ({error}): write the string that is registered in the portal");
+        source.error_at(redirect.span().start, problem)
+    })?;
+    let folders = Folders::new(source.file);
+    Ok(PublicApplication {
+        client_id: id.get_ref().trim().to_owned(),
+        client_secret_file: inner.client_secret_file.as_ref().map(|path| folders.base.join(path)),
+        redirect_uri,
+        scopes: inner.scopes.clone(),
+        authorize_url: address(api.authorize_url.as_ref(), AUTHORIZE_URL),
+        token_url: address(api.token_url.as_ref(), TOKEN_URL),
+        device_url: address(api.device_url.as_ref(), DEVICE_URL),
+    })
+}
+
+fn routes(source: &Source<'_>, raw: &[Spanned<RawRoute>]) -> Result<Vec<Route>, ConfigError> {
+    if raw.is_empty() {
+        let mut error = source.error_at(source.text.len(), "there is none, so no folder leads to a list: add one");
+        error.key = Some("[[route]]".to_owned());
+        return Err(error);
+    }
+    let mut routes: Vec<Route> = Vec::with_capacity(raw.len());
+    for spanned in raw {
+        let route = route(source, spanned)?;
+        if routes.iter().any(|other| other.folder == route.folder) {
+            let at = spanned.get_ref().folder.span().start;
+            return Err(source.error_at(at, format!("`{}` has a route already: a folder has one", route.folder)));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+fn route(source: &Source<'_>, spanned: &Spanned<RawRoute>) -> Result<Route, ConfigError> {
+    let raw = spanned.get_ref();
+    let Some(consent) = &raw.consent else {
+        let mut error = source.error_at(
+            spanned.span().start,
+            "is missing. Say \"explicit\" when each person asked to be on the list (a sign-up form), or \"implicit\" when \
+             they are customers or members whom you may mail (bulk import); it decides whether people who left can be \
+             signed up again, so there is no default",
+        );
+        error.key = Some("route.consent".to_owned());
+        return Err(error);
+    };
+    if *consent.get_ref() == Consent::Implicit {
+        let problem = "\"implicit\" (bulk import) is not in this version: only \"explicit\" routes can be delivered";
+        return Err(source.error_at(consent.span().start, problem));
+    }
+    if raw.lists.iter().all(|list| list.trim().is_empty()) {
+        let mut error = source.error_at(spanned.span().start, "names no list: the service needs at least one");
+        error.key = Some("route.lists".to_owned());
+        return Err(error);
+    }
+    Ok(Route {
+        folder: folder(source, &raw.folder)?,
+        lists: raw.lists.clone(),
+        consent: *consent.get_ref(),
+        columns: raw.columns.clone(),
+    })
+}
+
+/// A route's folder is the inbox (`.`) or a plain path below it.
+fn folder(source: &Source<'_>, raw: &Spanned<String>) -> Result<String, ConfigError> {
+    let text = raw.get_ref().trim_end_matches('/');
+    let path = Path::new(text);
+    let plain = path.components().all(|part| match part {
+        Component::Normal(name) => !name.to_string_lossy().starts_with(['.', '~']),
+        _ => false,
+    });
+    match text {
+        "." | "" => Ok(".".to_owned()),
+        _ if plain => Ok(path.components().collect::<PathBuf>().to_string_lossy().into_owned()),
+        _ => Err(source.error_at(
+            raw.span().start,
+            format!("`{text}` is not a folder below the inbox: write \".\" or a name like \"members\""),
+        )),
+    }
+}
+
+/// Keys that the contract has and this version does not act on yet: said, not swallowed.
+fn without_effect(raw: &RawConfig) -> Vec<String> {
+    let set = [
+        ("inbox.encoding", raw.inbox.encoding != "auto"),
+        ("inbox.on_bad_field", raw.inbox.on_bad_field == OnBadField::Drop),
+        ("delivery.create_lists", raw.delivery.create_lists),
+        ("delivery.on_attention", !raw.delivery.on_attention.is_empty()),
+        ("delivery.heartbeat_url", raw.delivery.heartbeat_url.is_some()),
+        ("metrics.listen", raw.metrics.as_ref().is_some_and(|metrics| metrics.listen.port() != 0)),
+    ];
+    set.into_iter().filter(|(_, set)| *set).map(|(key, _)| format!("`{key}` has no effect in this version")).collect()
+}
+
+#[cfg(test)]
+mod tests;
