@@ -2,6 +2,4 @@
 
 pub mod config;
 pub mod contact;
-pub mod inbox;
 pub mod oauth;
-pub mod sandbox;

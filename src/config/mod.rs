@@ -85,6 +85,17 @@ pub struct Route {
     pub columns: BTreeMap<String, String>,
 }
 
+impl Route {
+    /// The set of lists as one string: equal sets are equal whatever their order.
+    #[must_use]
+    pub fn lists_key(&self) -> String {
+        let mut lists: Vec<&str> = self.lists.iter().map(|list| list.trim()).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        lists.join("\n")
+    }
+}
+
 /// How the inbox is watched and read.
 #[derive(Debug, Clone)]
 pub struct InboxSettings {

@@ -1,1 +1,0 @@
-//! What a row of a drop file means: a contact, or a rejection that names its place.

@@ -1,1 +1,0 @@
-//! Loop 1: from a file in a folder to rows in the outbox.

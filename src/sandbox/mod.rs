@@ -1,1 +1,0 @@
-//! A strict stand-in for the service on a loopback port.
