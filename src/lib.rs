@@ -1,5 +1,8 @@
 //! Mailchute: drop a file into a folder, and the people in it are on your Constant Contact lists.
 
+pub mod clock;
 pub mod config;
 pub mod contact;
 pub mod oauth;
+pub mod outbox;
+pub mod plan;

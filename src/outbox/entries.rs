@@ -1,0 +1,441 @@
+//! Rows on their way out: taken with a call, settled with its answer.
+//!
+//! Promises that a row is sent only after the call is written down, that a [`Job`] is settled once, that two rows of one
+//! address are never under way together and go in the order they came, and that a file's counts change in the same
+//! transaction as its rows.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::budget::{begin_call, end_call};
+use super::intake::contact;
+use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp};
+use crate::contact::Contact;
+use crate::plan::Digest;
+
+/// How many rows that turned out unchanged are settled in one transaction before others may write.
+const UNCHANGED_AT_ONCE: usize = 500;
+
+/// A route that can be sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRoute {
+    /// Its folder.
+    pub folder: String,
+    /// Its set of lists, as one string that is equal for equal sets.
+    pub lists: String,
+}
+
+/// A row that is under way. Not `Clone`, and consumed by [`Outbox::settle`]: nothing is settled twice.
+#[derive(Debug)]
+pub struct Job {
+    entry: i64,
+    file: i64,
+    call: i64,
+    address: String,
+    digest: Digest,
+    lists: String,
+    route: String,
+    contact: Contact,
+    attempts: u32,
+    tried_since: Timestamp,
+}
+
+impl Job {
+    /// Its place in the outbox.
+    #[must_use]
+    pub fn entry(&self) -> i64 {
+        self.entry
+    }
+
+    /// Whom it is about.
+    #[must_use]
+    pub fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// Its route's folder.
+    #[must_use]
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// Calls made for it, this one included.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// When its first call left.
+    #[must_use]
+    pub fn tried_since(&self) -> Timestamp {
+        self.tried_since
+    }
+}
+
+/// What [`Outbox::take`] found.
+#[derive(Debug)]
+pub enum Take {
+    /// A row to send now.
+    Job(Box<Job>),
+    /// Rows that had nothing new to say were settled; look again. Says whether a file was finished by that.
+    Skipped {
+        /// A file's last row was among them.
+        file_finished: bool,
+    },
+    /// Nothing is due.
+    Nothing,
+    /// Something is due, but the day's calls are spent.
+    Spent,
+}
+
+/// When the next row is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Now.
+    Now,
+    /// Later.
+    At(Timestamp),
+    /// No row waits on these routes.
+    Never,
+}
+
+/// A job whose fate could not be written down: it is still under way, and the write can be tried again.
+#[derive(Debug)]
+pub struct Unsettled {
+    /// The job, given back.
+    pub job: Job,
+    /// Why.
+    pub error: OutboxError,
+}
+
+/// What the account did with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// A new contact.
+    Created,
+    /// One that was there.
+    Updated,
+}
+
+/// What became of a row after a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is in the account.
+    Delivered {
+        /// New or not.
+        how: Delivered,
+        /// The account's name for it.
+        contact_id: String,
+    },
+    /// It is tried again.
+    Later {
+        /// When.
+        at: Timestamp,
+        /// Why not now.
+        reason: String,
+        /// False when the call says nothing about this row (a limit, a token): it does not lengthen its pauses.
+        counts: bool,
+    },
+    /// The service refuses it.
+    Rejected {
+        /// The field that is wrong, if the service named one.
+        field: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A person must decide.
+    Held {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A row that is due, before it is decided whether it needs a call.
+struct Candidate {
+    entry: i64,
+    due_at: i64,
+    open: OpenRoute,
+}
+
+impl Outbox {
+    /// When the next row of the routes is due. Looking needs no lock: an idle daemon never takes one.
+    pub fn due(&mut self, routes: &[OpenRoute], now: Timestamp) -> Result<Due> {
+        self.doing("look for a due row", |connection| match next_due(connection, routes)? {
+            Some(next) if next.due_at <= millis(now) => Ok(Due::Now),
+            Some(next) => timestamp(0, next.due_at).map(Due::At),
+            None => Ok(Due::Never),
+        })
+    }
+
+    /// Takes the next due row of the routes that can be sent, and writes its call down.
+    pub fn take(
+        &mut self,
+        routes: &[OpenRoute],
+        endpoint: &'static str,
+        per_day: u32,
+        now: Timestamp,
+    ) -> Result<Take> {
+        self.write("take a row", |transaction| take(transaction, routes, endpoint, per_day, now))
+    }
+
+    /// Writes down what became of a row. Says whether its file's last row was settled by that.
+    pub fn settle(
+        &mut self,
+        job: Job,
+        settlement: &Settlement,
+        record: &CallRecord,
+        now: Timestamp,
+    ) -> Result<bool, Box<Unsettled>> {
+        let settled = self.write("settle a row", |transaction| {
+            end_call(transaction, job.call, record, now)?;
+            settle(transaction, &job, settlement, now)
+        });
+        settled.map_err(|error| Box::new(Unsettled { job, error }))
+    }
+
+    /// At start: rows whose answer was lost with the process before go back to the queue. Says how many.
+    ///
+    /// Repeating them is safe: the sign-up call is an upsert that leaves the same contact behind.
+    pub fn recover(&mut self, now: Timestamp) -> Result<usize> {
+        self.write("recover rows that were under way", |transaction| {
+            let entries = transaction.execute(
+                "UPDATE entry SET state = 'queued', due_at = ?1,
+                        reason = 'in doubt: the answer of the last call was lost' WHERE state = 'sending'",
+                [millis(now)],
+            )?;
+            transaction.execute("UPDATE file SET queued = queued + sending, sending = 0 WHERE sending > 0", ())?;
+            Ok(entries)
+        })
+    }
+
+    /// Folders of routes whose rows wait, with how many.
+    pub fn waiting_routes(&mut self) -> Result<Vec<(String, u64)>> {
+        self.doing("count waiting rows by route", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT folder, sum(queued) FROM file JOIN route ON route.id = file.route
+                  WHERE queued > 0 GROUP BY folder ORDER BY folder",
+            )?;
+            let routes = statement.query_map((), |row| Ok((row.get(0)?, row.get::<_, i64>(1).map(super::unsigned)?)))?;
+            routes.collect()
+        })
+    }
+}
+
+/// The earliest due row over the open routes.
+fn next_due(connection: &rusqlite::Connection, routes: &[OpenRoute]) -> rusqlite::Result<Option<Candidate>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, due_at FROM entry
+          WHERE route = (SELECT id FROM route WHERE folder = ?1) AND state = 'queued' AND due_at IS NOT NULL
+          ORDER BY due_at, id LIMIT 1",
+    )?;
+    let mut next: Option<Candidate> = None;
+    for open in routes {
+        let found = statement
+            .query_row([&open.folder], |row| {
+                Ok(Candidate { entry: row.get(0)?, due_at: row.get(1)?, open: open.clone() })
+            })
+            .optional()?;
+        next = match (next, found) {
+            (Some(a), Some(b)) if (a.due_at, a.entry) <= (b.due_at, b.entry) => Some(a),
+            (a, b) => b.or(a),
+        };
+    }
+    Ok(next)
+}
+
+fn take(
+    transaction: &Transaction<'_>,
+    routes: &[OpenRoute],
+    endpoint: &str,
+    per_day: u32,
+    now: Timestamp,
+) -> rusqlite::Result<Take> {
+    let mut file_finished = false;
+    for skipped in 0..=UNCHANGED_AT_ONCE {
+        let candidate = next_due(transaction, routes)?.filter(|candidate| candidate.due_at <= millis(now));
+        let Some(candidate) = candidate else {
+            return Ok(if skipped == 0 { Take::Nothing } else { Take::Skipped { file_finished } });
+        };
+        let job = load(transaction, &candidate, now)?;
+        if !says_nothing_new(transaction, &job)? {
+            if skipped > 0 {
+                return Ok(Take::Skipped { file_finished });
+            }
+            return begin(transaction, job, endpoint, per_day, now);
+        }
+        file_finished |= finish(transaction, &job, "queued", &Final::unchanged(), now)?;
+    }
+    Ok(Take::Skipped { file_finished })
+}
+
+fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) -> rusqlite::Result<Job> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2) FROM entry WHERE id = ?1",
+    )?;
+    statement.query_row(params![candidate.entry, millis(now)], |row| {
+        Ok(Job {
+            entry: candidate.entry,
+            file: row.get(0)?,
+            call: 0,
+            address: row.get(1)?,
+            digest: row.get(2)?,
+            lists: candidate.open.lists.clone(),
+            route: candidate.open.folder.clone(),
+            contact: contact(row, 3)?,
+            attempts: row.get::<_, u32>(4)?.saturating_add(1),
+            tried_since: timestamp(5, row.get(5)?)?,
+        })
+    })
+}
+
+/// An older row of the address may have delivered the same while this one waited.
+fn says_nothing_new(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached("SELECT 1 FROM delivered WHERE address = ?1 AND lists = ?2 AND digest = ?3")?
+        .exists(params![job.address, job.lists, job.digest])
+}
+
+fn begin(
+    transaction: &Transaction<'_>,
+    mut job: Job,
+    endpoint: &str,
+    per_day: u32,
+    now: Timestamp,
+) -> rusqlite::Result<Take> {
+    let Some(call) = begin_call(transaction, Some(job.entry), endpoint, per_day, now)? else {
+        return Ok(Take::Spent);
+    };
+    job.call = call;
+    let touched = transaction
+        .prepare_cached(
+            "UPDATE entry SET state = 'sending', attempts = ?2, tried_since = ?3, reason = NULL
+              WHERE id = ?1 AND state = 'queued'",
+        )?
+        .execute(params![job.entry, job.attempts, millis(job.tried_since)])?;
+    one(touched)?;
+    let touched = transaction
+        .prepare_cached("UPDATE file SET queued = queued - 1, sending = sending + 1 WHERE id = ?1")?
+        .execute([job.file])?;
+    one(touched)?;
+    Ok(Take::Job(Box::new(job)))
+}
+
+fn settle(
+    transaction: &Transaction<'_>,
+    job: &Job,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    match settlement {
+        Settlement::Delivered { how, contact_id } => {
+            remember(transaction, job, now)?;
+            finish(transaction, job, "sending", &Final::delivered(*how, contact_id), now)
+        }
+        Settlement::Rejected { field, reason } => {
+            finish(transaction, job, "sending", &Final::refused("rejected", field.as_deref(), reason), now)
+        }
+        Settlement::Held { reason } => {
+            finish(transaction, job, "sending", &Final::refused("held", None, reason), now)
+        }
+        Settlement::Later { at, reason, counts } => {
+            later(transaction, job, *at, reason, *counts)?;
+            Ok(false)
+        }
+    }
+}
+
+fn later(transaction: &Transaction<'_>, job: &Job, at: Timestamp, reason: &str, counts: bool) -> rusqlite::Result<()> {
+    let attempts = if counts { job.attempts } else { job.attempts.saturating_sub(1) };
+    let touched = transaction
+        .prepare_cached(
+            "UPDATE entry SET state = 'queued', due_at = ?2, reason = ?3, attempts = ?4
+              WHERE id = ?1 AND state = 'sending'",
+        )?
+        .execute(params![job.entry, millis(at), reason, attempts])?;
+    one(touched)?;
+    let touched = transaction
+        .prepare_cached("UPDATE file SET queued = queued + 1, sending = sending - 1 WHERE id = ?1")?
+        .execute([job.file])?;
+    one(touched)
+}
+
+/// What the account now holds for the address on these lists.
+fn remember(transaction: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlite::Result<()> {
+    let touched = transaction
+        .prepare_cached(
+            "INSERT INTO delivered (address, lists, digest, delivered_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (address, lists) DO UPDATE SET digest = excluded.digest,
+                    delivered_at = excluded.delivered_at",
+        )?
+        .execute(params![job.address, job.lists, job.digest, millis(now)])?;
+    one(touched)?;
+    let touched = transaction
+        .prepare_cached(
+            "INSERT INTO fact (name, value) VALUES ('last_delivery', ?1)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )?
+        .execute([millis(now)])?;
+    one(touched)
+}
+
+/// A state that a row does not leave by itself, with the file's count that goes with it.
+struct Final<'a> {
+    state: &'static str,
+    /// The column of `file`; also the outcome.
+    count: &'static str,
+    contact_id: Option<&'a str>,
+    field: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
+impl<'a> Final<'a> {
+    fn unchanged() -> Self {
+        Self { state: "unchanged", count: "unchanged", contact_id: None, field: None, reason: None }
+    }
+
+    fn delivered(how: Delivered, contact_id: &'a str) -> Self {
+        let count = match how {
+            Delivered::Created => "created",
+            Delivered::Updated => "updated",
+        };
+        Self { state: "delivered", count, contact_id: Some(contact_id), field: None, reason: None }
+    }
+
+    fn refused(state: &'static str, field: Option<&'a str>, reason: &'a str) -> Self {
+        Self { state, count: state, contact_id: None, field, reason: Some(reason) }
+    }
+}
+
+/// Moves a row to its final state and the next row of the same address to the front.
+fn finish(
+    transaction: &Transaction<'_>,
+    job: &Job,
+    from: &'static str,
+    to: &Final<'_>,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    let touched = transaction
+        .prepare_cached(
+            "UPDATE entry SET state = ?2, outcome = ?3, contact_id = ?4, field = ?5, reason = ?6, due_at = NULL,
+                    settled_at = ?7 WHERE id = ?1 AND state = ?8",
+        )?
+        .execute(params![job.entry, to.state, to.count, to.contact_id, to.field, to.reason, millis(now), from])?;
+    one(touched)?;
+    let count = to.count;
+    let finished = transaction
+        .prepare_cached(&format!(
+            "UPDATE file SET {from} = {from} - 1, {count} = {count} + 1,
+                    settled_at = CASE WHEN queued + sending = 1 THEN ?2 ELSE settled_at END
+              WHERE id = ?1 RETURNING queued + sending = 0"
+        ))?
+        .query_row(params![job.file, millis(now)], |row| row.get(0))?;
+    let touched = transaction
+        .prepare_cached(
+            "UPDATE entry SET due_at = ?2 WHERE id =
+                (SELECT id FROM entry WHERE address = ?1 AND state IN ('queued', 'sending') ORDER BY id LIMIT 1)
+                AND due_at IS NULL AND state = 'queued'",
+        )?
+        .execute(params![job.address, millis(now)])?;
+    at_most_one(touched)?;
+    Ok(finished)
+}

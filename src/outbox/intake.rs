@@ -1,0 +1,262 @@
+//! One file's way into the outbox: a single transaction from its first row to its last.
+//!
+//! Promises all or nothing: an [`Intake`] that is dropped leaves no trace. Memory stays that of one chunk, however long
+//! the file is.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::files::Counts;
+use super::{Outbox, OutboxError, Result, explain, millis, one, signed};
+use crate::contact::{Contact, Rejection};
+use crate::plan::{Amendment, Destination, Digest, Earlier, Fate, Known, Plan, PlannedRow};
+
+/// A drop file that is about to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// Its name as dropped.
+    pub name: String,
+    /// Its route's folder.
+    pub route: String,
+    /// When it was seen complete.
+    pub received_at: Timestamp,
+    /// When it was last written: the consent time of rows that bring none.
+    pub modified_at: Timestamp,
+    /// What [`OpenRoute::lists`](super::OpenRoute) has for the route.
+    pub lists: String,
+}
+
+/// A file on its way in.
+pub struct Intake<'a> {
+    transaction: Transaction<'a>,
+    path: &'a std::path::Path,
+    file: NewFile,
+    id: i64,
+    route: i64,
+    first_entry: i64,
+    counts: Counts,
+}
+
+impl Outbox {
+    /// Begins to record a file.
+    pub fn begin(&mut self, file: NewFile) -> Result<Intake<'_>> {
+        let path = &self.path;
+        let fail = |source| explain(path.clone(), "begin a file", source);
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        let (route, id, first_entry) = start(&transaction, &file).map_err(fail)?;
+        Ok(Intake { transaction, path, file, id, route, first_entry, counts: Counts::default() })
+    }
+}
+
+fn start(transaction: &Transaction<'_>, file: &NewFile) -> rusqlite::Result<(i64, i64, i64)> {
+    transaction.execute("INSERT INTO route (folder) VALUES (?1) ON CONFLICT DO NOTHING", [&file.route])?;
+    let route = transaction.query_row("SELECT id FROM route WHERE folder = ?1", [&file.route], |row| row.get(0))?;
+    let first = transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM entry", (), |row| row.get(0))?;
+    let id = transaction.query_row(
+        "INSERT INTO file (name, route, sha256, received_at, modified_at, stage, first_entry, rows,
+                           queued, sending, created, updated, imported, unchanged, duplicate, rejected, held)
+         VALUES (?1, ?2, '', ?3, ?4, 'recorded', ?5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) RETURNING id",
+        params![file.name, route, millis(file.received_at), millis(file.modified_at), first],
+        |row| row.get(0),
+    )?;
+    Ok((route, id, first))
+}
+
+impl Intake<'_> {
+    /// What is known about the addresses of a chunk, by [`EmailAddress::key`](crate::contact::EmailAddress::key).
+    pub fn known<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<HashMap<String, Known>> {
+        let mut known = HashMap::new();
+        for key in keys {
+            let found = self.look_up(key).map_err(|source| self.fail("look up an address", source))?;
+            known.insert(key.to_owned(), found);
+        }
+        Ok(known)
+    }
+
+    fn look_up(&self, key: &str) -> rusqlite::Result<Known> {
+        let delivered = self
+            .transaction
+            .prepare_cached("SELECT digest FROM delivered WHERE address = ?1 AND lists = ?2")?
+            .query_row(params![key, self.file.lists], |row| row.get::<_, Digest>(0))
+            .optional()?;
+        let waiting = self
+            .transaction
+            .prepare_cached(
+                "SELECT 1 FROM entry WHERE address = ?1 AND id < ?2 AND state IN ('queued', 'sending') LIMIT 1",
+            )?
+            .exists(params![key, self.first_entry])?;
+        let earlier = self
+            .transaction
+            .prepare_cached(
+                "SELECT id, contact FROM entry
+                  WHERE address = ?1 AND file = ?2 AND contact IS NOT NULL ORDER BY id LIMIT 1",
+            )?
+            .query_row(params![key, self.id], |row| Ok(Earlier { entry: row.get(0)?, contact: contact(row, 1)? }))
+            .optional()?;
+        Ok(Known { delivered, waiting, earlier })
+    }
+
+    /// Writes a chunk's plan.
+    pub fn record(&mut self, plan: &Plan) -> Result<()> {
+        for amendment in &plan.amendments {
+            self.amend(amendment).map_err(|source| self.fail("amend a row", source))?;
+        }
+        for row in &plan.rows {
+            self.insert(row).map_err(|source| self.fail("record a row", source))?;
+        }
+        Ok(())
+    }
+
+    fn amend(&mut self, amendment: &Amendment) -> rusqlite::Result<()> {
+        let before: String = self
+            .transaction
+            .prepare_cached("SELECT state FROM entry WHERE id = ?1")?
+            .query_row([amendment.entry], |row| row.get(0))?;
+        let (state, outcome, due_at) = self.place(amendment.destination);
+        let touched = self
+            .transaction
+            .prepare_cached(
+                "UPDATE entry SET contact = ?2, digest = ?3, state = ?4, outcome = ?5, due_at = ?6 WHERE id = ?1",
+            )?
+            .execute(params![
+                amendment.entry,
+                json(&amendment.contact)?,
+                amendment.contact.digest(),
+                state,
+                outcome,
+                due_at
+            ])?;
+        *self.count(&before, None) -= 1;
+        *self.count(state, outcome) += 1;
+        one(touched)
+    }
+
+    fn insert(&mut self, row: &PlannedRow) -> rusqlite::Result<()> {
+        match &row.fate {
+            Fate::Take(contact, destination) => self.insert_contact(row.line, contact, *destination),
+            Fate::Duplicate(email) => {
+                self.counts.duplicate += 1;
+                self.insert_settled(row.line, Some(&email.key()), "unchanged", Some("duplicate"), None)
+            }
+            Fate::Reject(rejection) => {
+                self.counts.rejected += 1;
+                self.insert_settled(row.line, None, "rejected", None, Some(rejection))
+            }
+        }
+    }
+
+    fn insert_contact(&mut self, line: u64, contact: &Contact, to: Destination) -> rusqlite::Result<()> {
+        let (state, outcome, due_at) = self.place(to);
+        let touched = self
+            .transaction
+            .prepare_cached(
+                "INSERT INTO entry (file, route, line, address, contact, digest, state, outcome, due_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                self.id,
+                self.route,
+                signed(line),
+                contact.email().key(),
+                json(contact)?,
+                contact.digest(),
+                state,
+                outcome,
+                due_at
+            ])?;
+        *self.count(state, outcome) += 1;
+        one(touched)
+    }
+
+    fn insert_settled(
+        &self,
+        line: u64,
+        address: Option<&str>,
+        state: &str,
+        outcome: Option<&str>,
+        rejection: Option<&Rejection>,
+    ) -> rusqlite::Result<()> {
+        let touched = self
+            .transaction
+            .prepare_cached(
+                "INSERT INTO entry (file, route, line, address, state, outcome, email, field, reason, settled_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                self.id,
+                self.route,
+                signed(line),
+                address,
+                state,
+                outcome,
+                rejection.and_then(|rejection| rejection.email.as_deref()),
+                rejection.and_then(|rejection| rejection.field.as_deref()),
+                rejection.map(|rejection| rejection.reason.as_str()),
+                millis(self.file.received_at),
+            ])?;
+        one(touched)
+    }
+
+    /// The columns that say where a contact goes: state, outcome, due time.
+    fn place(&self, destination: Destination) -> (&'static str, Option<&'static str>, Option<i64>) {
+        match destination {
+            Destination::Queue => ("queued", None, Some(millis(self.file.received_at))),
+            Destination::Behind => ("queued", None, None),
+            Destination::Unchanged => ("unchanged", Some("unchanged"), None),
+        }
+    }
+
+    /// Only rows that were taken as contacts move between these counts: a duplicate stays one.
+    fn count(&mut self, state: &str, outcome: Option<&str>) -> &mut u64 {
+        match (state, outcome) {
+            (_, Some("duplicate")) => &mut self.counts.duplicate,
+            ("unchanged", _) => &mut self.counts.unchanged,
+            _ => &mut self.counts.queued,
+        }
+    }
+
+    /// Commits the file with its digest; from here on it is recorded. Returns its place in the outbox.
+    pub fn commit(self, sha256: &str) -> Result<i64> {
+        let path = self.path.to_owned();
+        self.finish(sha256).map_err(|source| explain(path, "record a file", source))
+    }
+
+    fn finish(self, sha256: &str) -> rusqlite::Result<i64> {
+        let counts = self.counts;
+        let touched = self.transaction.execute(
+            "UPDATE file SET sha256 = ?2, rows = ?3, queued = ?4, unchanged = ?5, duplicate = ?6, rejected = ?7
+              WHERE id = ?1",
+            params![
+                self.id,
+                sha256,
+                signed(counts.rows()),
+                signed(counts.queued),
+                signed(counts.unchanged),
+                signed(counts.duplicate),
+                signed(counts.rejected)
+            ],
+        )?;
+        one(touched)?;
+        self.transaction.commit()?;
+        Ok(self.id)
+    }
+
+    fn fail(&self, doing: &'static str, source: rusqlite::Error) -> OutboxError {
+        explain(self.path.to_owned(), doing, source)
+    }
+}
+
+fn json(contact: &Contact) -> rusqlite::Result<String> {
+    serde_json::to_string(contact).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// A contact that this program stored.
+pub(super) fn contact(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Contact> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}

@@ -1,0 +1,284 @@
+//! The outbox: the one truth about every file and every row, in a SQLite file.
+//!
+//! Owns all SQL, the schema and its migrations. Promises that a commit is on the disk when it returns
+//! (`synchronous=FULL`), that each write touched the rows it meant to, and that a database it does not understand is left
+//! as it is. Leaves deciding to `plan` and `drain`: here things are looked up and written down.
+
+mod budget;
+mod directory;
+mod entries;
+mod files;
+mod intake;
+mod summary;
+mod teller;
+mod troubles;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use thiserror::Error;
+
+pub use budget::CallRecord;
+pub use directory::Directory;
+pub use entries::{Delivered, Due, Job, OpenRoute, Settlement, Take, Unsettled};
+pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
+pub use intake::{Intake, NewFile};
+pub use summary::Totals;
+pub use teller::{Obstacle, Teller};
+pub use troubles::{Health, Trouble};
+
+/// The database's name in the state folder.
+pub const FILE_NAME: &str = "outbox.db";
+/// SQLite's `application_id` of an outbox ("MCHT"), so that no other program's database is taken for one.
+const APPLICATION_ID: i32 = 0x4D43_4854;
+/// Every schema from the first release on, in order; `user_version` counts how many were applied.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
+/// Longer than the commit of the largest file that is taken in; a stray shell that holds a lock longer is an error.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Statements that a loop repeats for each row stay prepared.
+const PREPARED_STATEMENTS: usize = 64;
+
+/// What can go wrong with the outbox.
+#[derive(Debug, Error)]
+pub enum OutboxError {
+    /// SQLite's own complaint.
+    #[error("outbox {}: cannot {doing}: {source}", path.display())]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What was attempted.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A write did not touch what it was for: the table is not as this program left it.
+    #[error("outbox {}: {doing} touched {touched} rows instead of {expected}; stop the daemon and keep the file for inspection", path.display())]
+    Touched {
+        /// The database file.
+        path: PathBuf,
+        /// What was attempted.
+        doing: &'static str,
+        /// How many rows it was for.
+        expected: usize,
+        /// How many it touched.
+        touched: usize,
+    },
+    /// A database of somebody else.
+    #[error("{} is a database, but not an outbox of mailchute: move it away, or name another `state` folder", path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A database from the future.
+    #[error("outbox {} was written by a newer mailchute (schema {found}, this one knows {known}): install that version again", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Its schema.
+        found: usize,
+        /// The newest schema that this program knows.
+        known: usize,
+    },
+    /// The file holds something that this program did not write there.
+    #[error("outbox {}: {what}", path.display())]
+    Content {
+        /// The database file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+}
+
+impl OutboxError {
+    /// A fault that passes by itself or with a free disk: the same step can be tried again.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Sqlite { source: rusqlite::Error::SqliteFailure(error, _), .. } if matches!(
+            error.code,
+            ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly | ErrorCode::CannotOpen
+        ))
+    }
+}
+
+/// The result of every question to the outbox.
+pub type Result<T, E = OutboxError> = std::result::Result<T, E>;
+
+/// An open outbox.
+pub struct Outbox {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Outbox {
+    /// Opens the outbox of a state folder, makes it when there is none, and brings its schema up to date.
+    pub fn open(state: &Path) -> Result<Self> {
+        let path = state.join(FILE_NAME);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut outbox = Self::connect(path, flags)?;
+        outbox.doing("use the write-ahead log", |connection| {
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+        })?;
+        outbox.doing("set synchronous=FULL", |connection| connection.pragma_update(None, "synchronous", "FULL"))?;
+        outbox.doing("set foreign_keys=ON", |connection| connection.pragma_update(None, "foreign_keys", true))?;
+        outbox.migrate()?;
+        Ok(outbox)
+    }
+
+    /// Opens an existing outbox only to look at it, beside a running daemon or without one. `None` when there is none.
+    pub fn open_to_look(state: &Path) -> Result<Option<Self>> {
+        let path = state.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut outbox = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        outbox.doing("set query_only", |connection| connection.pragma_update(None, "query_only", true))?;
+        match outbox.version()? {
+            0 => Ok(None),
+            version => outbox.known(version).map(|()| Some(outbox)),
+        }
+    }
+
+    fn connect(path: PathBuf, flags: OpenFlags) -> Result<Self> {
+        let connection = Connection::open_with_flags(&path, flags)
+            .and_then(|connection| connection.busy_timeout(BUSY_TIMEOUT).map(|()| connection))
+            .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "open it", source })?;
+        connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+        Ok(Self { connection, path })
+    }
+
+    /// Applies the schemas that are missing, each in a transaction of its own.
+    fn migrate(&mut self) -> Result<()> {
+        let applied = self.version()?;
+        self.known(applied)?;
+        for (number, schema) in MIGRATIONS.iter().enumerate().skip(applied) {
+            let version = signed(number as u64 + 1);
+            self.write("migrate the schema", |transaction| {
+                transaction.execute_batch(schema)?;
+                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+                transaction.pragma_update(None, "user_version", version)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many schemas were applied; 0 only for a file without any table.
+    fn version(&mut self) -> Result<usize> {
+        let (application, version, tables) = self.doing("read its schema's version", |connection| {
+            let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get::<_, i64>(0))?;
+            Ok((number("application_id")?, number("user_version")?, tables))
+        })?;
+        match (application == i64::from(APPLICATION_ID), tables) {
+            (false, 0) => Ok(0),
+            (true, _) => Ok(usize::try_from(version).unwrap_or(usize::MAX)),
+            (false, _) => Err(OutboxError::Foreign { path: self.path.clone() }),
+        }
+    }
+
+    fn known(&self, version: usize) -> Result<()> {
+        if version > MIGRATIONS.len() {
+            let path = self.path.clone();
+            return Err(OutboxError::Newer { path, found: version, known: MIGRATIONS.len() });
+        }
+        Ok(())
+    }
+
+    /// Runs statements outside a transaction and gives a failure its words.
+    fn doing<T>(&mut self, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&self.connection).map_err(|source| OutboxError::Sqlite { path: self.path.clone(), doing, source })
+    }
+
+    /// Runs a transaction that takes the write lock at once: what it reads stays true until it commits.
+    fn write<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let path = self.path.clone();
+        let run = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|source| explain(path, doing, source))
+    }
+}
+
+/// A write that touched the wrong number of rows travels through rusqlite's error type and comes out as ours.
+fn explain(path: PathBuf, doing: &'static str, source: rusqlite::Error) -> OutboxError {
+    match source {
+        rusqlite::Error::StatementChangedRows(touched) => OutboxError::Touched { path, doing, expected: 1, touched },
+        source => OutboxError::Sqlite { path, doing, source },
+    }
+}
+
+/// Refuses a write that did not touch exactly one row.
+fn one(touched: usize) -> rusqlite::Result<()> {
+    if touched == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(touched)) }
+}
+
+/// Refuses a write that touched more than one row.
+fn at_most_one(touched: usize) -> rusqlite::Result<()> {
+    if touched <= 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(touched)) }
+}
+
+fn millis(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// Times that SQLite holds were written by [`millis`]; one outside jiff's range can only be a damaged file.
+fn timestamp(column: usize, millis: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(millis).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Integer, Box::new(error))
+    })
+}
+
+/// Counts are never negative in the schema, so nothing is lost here.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An outbox that an asynchronous loop can use: SQLite blocks, so each question runs on a thread that may.
+#[derive(Clone)]
+pub struct SharedOutbox(Arc<Mutex<Outbox>>);
+
+impl SharedOutbox {
+    /// Shares an open outbox.
+    #[must_use]
+    pub fn new(outbox: Outbox) -> Self {
+        Self(Arc::new(Mutex::new(outbox)))
+    }
+
+    /// Asks the outbox on a blocking thread.
+    pub async fn ask<T, F>(&self, question: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Outbox) -> T + Send + 'static,
+    {
+        let shared = Arc::clone(&self.0);
+        let asked = tokio::task::spawn_blocking(move || {
+            // A panic in an earlier question rolled its transaction back; the connection itself is sound.
+            question(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

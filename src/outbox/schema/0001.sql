@@ -1,0 +1,138 @@
+-- The outbox of version 0.1.0.
+--
+-- Times are milliseconds since 1970-01-01 UTC. Addresses are folded to lower case: they are compared, never shown.
+
+-- A folder of the inbox that files came through. Entries point here and not at list names, so that a corrected
+-- configuration applies to rows that already wait.
+CREATE TABLE route (
+    id     INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- A drop file that was read to its end. Its rows' fates are counted here as they are decided; the CHECK is the promise
+-- that every row is accounted for.
+CREATE TABLE file (
+    id          INTEGER PRIMARY KEY,
+    name        TEXT    NOT NULL,
+    route       INTEGER NOT NULL REFERENCES route (id),
+    sha256      TEXT    NOT NULL,
+    received_at INTEGER NOT NULL,
+    modified_at INTEGER NOT NULL,
+    -- recorded: committed here, still in the inbox. archived: renamed away. answered: its receipt is written.
+    stage       TEXT    NOT NULL CHECK (stage IN ('recorded', 'archived', 'answered')),
+    -- The archived file's path below the spool.
+    archived_as TEXT,
+    settled_at  INTEGER,
+    first_entry INTEGER NOT NULL,
+    rows        INTEGER NOT NULL,
+    queued      INTEGER NOT NULL CHECK (queued >= 0),
+    sending     INTEGER NOT NULL CHECK (sending >= 0),
+    created     INTEGER NOT NULL CHECK (created >= 0),
+    updated     INTEGER NOT NULL CHECK (updated >= 0),
+    imported    INTEGER NOT NULL CHECK (imported >= 0),
+    unchanged   INTEGER NOT NULL CHECK (unchanged >= 0),
+    duplicate   INTEGER NOT NULL CHECK (duplicate >= 0),
+    rejected    INTEGER NOT NULL CHECK (rejected >= 0),
+    held        INTEGER NOT NULL CHECK (held >= 0),
+    CHECK (rows = queued + sending + created + updated + imported + unchanged + duplicate + rejected + held)
+) STRICT;
+
+-- Few files are ever unfinished: the loops look here for what is left to archive and to answer.
+CREATE INDEX file_unfinished ON file (stage, id) WHERE stage <> 'answered';
+
+-- One row of a drop file. The rows of a file have consecutive ids, from file.first_entry on.
+CREATE TABLE entry (
+    id          INTEGER PRIMARY KEY,
+    file        INTEGER NOT NULL REFERENCES file (id),
+    route       INTEGER NOT NULL REFERENCES route (id),
+    line        INTEGER NOT NULL,
+    -- NULL when the row holds no usable address; then email has what stood there.
+    address     TEXT,
+    email       TEXT,
+    -- The contact as JSON; NULL when the row was rejected while it was read.
+    contact     TEXT,
+    digest      BLOB,
+    state       TEXT    NOT NULL CHECK (state IN ('queued', 'sending', 'delivered', 'unchanged', 'rejected', 'held')),
+    -- What exactly became of it: created, updated, imported, unchanged, duplicate.
+    outcome     TEXT,
+    -- When to try; NULL while an older row of the same address is before it.
+    due_at      INTEGER,
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    tried_since INTEGER,
+    contact_id  TEXT,
+    field       TEXT,
+    reason      TEXT,
+    settled_at  INTEGER
+) STRICT;
+
+-- The drain's question: what is due on a route that can be sent?
+CREATE INDEX entry_due ON entry (route, due_at, id) WHERE state = 'queued' AND due_at IS NOT NULL;
+-- The plan's question: does an older row of this address still wait?
+CREATE INDEX entry_waiting ON entry (address, id) WHERE state IN ('queued', 'sending');
+-- The plan's question: was this address in this file before? And the operator's: where did it come from?
+CREATE INDEX entry_address ON entry (address, file) WHERE address IS NOT NULL;
+-- The question at start-up: what was under way?
+CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
+
+-- What the account was last given for an address on a set of lists. A row that says the same again costs no call.
+CREATE TABLE delivered (
+    address      TEXT    NOT NULL,
+    lists        TEXT    NOT NULL,
+    digest       BLOB    NOT NULL,
+    delivered_at INTEGER NOT NULL,
+    PRIMARY KEY (address, lists)
+) STRICT, WITHOUT ROWID;
+
+-- Each call to the API, written before it leaves. Without answered_at it is under way, or its answer was lost.
+CREATE TABLE attempt (
+    id          INTEGER PRIMARY KEY,
+    -- NULL for calls that concern the account as a whole.
+    entry       INTEGER REFERENCES entry (id),
+    endpoint    TEXT    NOT NULL,
+    started_at  INTEGER NOT NULL,
+    answered_at INTEGER,
+    status      INTEGER,
+    error_key   TEXT,
+    message     TEXT
+) STRICT;
+
+CREATE INDEX attempt_entry ON attempt (entry) WHERE entry IS NOT NULL;
+
+-- Calls of each UTC day, because the service counts them so and never says how many are left.
+CREATE TABLE budget (
+    day   TEXT PRIMARY KEY,
+    calls INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The account's lists and custom fields as last read.
+CREATE TABLE list (
+    list_id TEXT PRIMARY KEY,
+    name    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE custom_field (
+    custom_field_id TEXT PRIMARY KEY,
+    name            TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What stands in the way, by whom it concerns: 'inbox', 'account', 'authorization', 'route members'. Gone when it is.
+CREATE TABLE trouble (
+    scope  TEXT PRIMARY KEY,
+    health TEXT    NOT NULL CHECK (health IN ('waiting', 'attention')),
+    reason TEXT    NOT NULL,
+    since  INTEGER NOT NULL,
+    -- Until when it is known to last.
+    until  INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Single facts that must survive a restart: when the directory was read, how long the account asked us to wait.
+CREATE TABLE fact (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The folders that a daemon watches, and how.
+CREATE TABLE watched (
+    path  TEXT PRIMARY KEY,
+    watch TEXT NOT NULL CHECK (watch IN ('events', 'polling'))
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,325 @@
+//! The outbox against real files: schema, stages, taking and settling, and a model for random histories.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::contact::{Contact, Field, Rejection, Row};
+use crate::plan::{Reading, plan};
+
+const ROUTE: &str = ".";
+const LISTS: &str = "Newsletter";
+const ENOUGH: u32 = 10_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn open() -> (tempfile::TempDir, Outbox) {
+    let state = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(state.path()).unwrap();
+    (state, outbox)
+}
+
+fn reading(line: u64, email: &str, first_name: &str) -> Reading {
+    let cells = vec![(Field::Email, email.to_owned()), (Field::FirstName, first_name.to_owned())];
+    Contact::from_row(&Row { line, cells }).map(|contact| (line, contact))
+}
+
+fn record(outbox: &mut Outbox, readings: Vec<Reading>, now: Timestamp) -> i64 {
+    let file = NewFile {
+        name: "a.csv".into(),
+        route: ROUTE.into(),
+        received_at: now,
+        modified_at: now,
+        lists: LISTS.into(),
+    };
+    let mut intake = outbox.begin(file).unwrap();
+    for chunk in readings.chunks(2) {
+        let keys: Vec<String> = chunk.iter().flatten().map(|(_, contact)| contact.email().key()).collect();
+        let known = intake.known(keys.iter().map(String::as_str)).unwrap();
+        intake.record(&plan(chunk.to_vec(), &known)).unwrap();
+    }
+    intake.commit("digest").unwrap()
+}
+
+fn routes() -> [OpenRoute; 1] {
+    [OpenRoute { folder: ROUTE.into(), lists: LISTS.into() }]
+}
+
+fn take(outbox: &mut Outbox, now: Timestamp) -> Take {
+    outbox.take(&routes(), "sign_up_form", ENOUGH, now).unwrap()
+}
+
+fn job(outbox: &mut Outbox, now: Timestamp) -> Job {
+    match take(outbox, now) {
+        Take::Job(job) => *job,
+        other => panic!("no job but {other:?}"),
+    }
+}
+
+fn created() -> Settlement {
+    Settlement::Delivered { how: Delivered::Created, contact_id: "u-1".into() }
+}
+
+fn settle(outbox: &mut Outbox, job: Job, settlement: &Settlement, now: Timestamp) -> bool {
+    outbox.settle(job, settlement, &CallRecord::default(), now).unwrap()
+}
+
+fn counts(outbox: &mut Outbox) -> Counts {
+    outbox.totals().unwrap().counts
+}
+
+#[test]
+fn a_file_is_recorded_whole_or_not_at_all() {
+    let (_state, mut outbox) = open();
+    let file = NewFile { name: "a.csv".into(), route: ROUTE.into(), received_at: at(0), modified_at: at(0), lists: LISTS.into() };
+    let mut intake = outbox.begin(file).unwrap();
+    intake.record(&plan(vec![reading(2, "jane@example.org", "Jane")], &HashMap::new())).unwrap();
+    drop(intake);
+    assert_eq!(counts(&mut outbox).rows(), 0);
+    assert_eq!(outbox.recorded_files().unwrap(), []);
+}
+
+#[test]
+fn every_row_is_counted_by_what_became_of_it() {
+    let (_state, mut outbox) = open();
+    let rejection = Err(Rejection { line: 5, email: None, field: None, reason: "no".into() });
+    let readings = vec![
+        reading(2, "jane@example.org", "Jane"),
+        reading(3, "joe@example.org", "Joe"),
+        reading(4, "JANE@example.org", "Janet"),
+        rejection,
+    ];
+    record(&mut outbox, readings, at(0));
+    assert_eq!(counts(&mut outbox), Counts { queued: 2, duplicate: 1, rejected: 1, ..Counts::default() });
+    let jane = job(&mut outbox, at(1));
+    assert_eq!(jane.contact().details().first_name.as_deref(), Some("Janet"), "the later line's field wins");
+    settle(&mut outbox, jane, &created(), at(1));
+    let joe = job(&mut outbox, at(1));
+    let refused = Settlement::Rejected { field: Some("email".into()), reason: "no".into() };
+    assert!(settle(&mut outbox, joe, &refused, at(2)), "the file's last row");
+    assert_eq!(counts(&mut outbox), Counts { created: 1, duplicate: 1, rejected: 2, ..Counts::default() });
+}
+
+#[test]
+fn what_was_delivered_before_costs_no_call() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    let jane = job(&mut outbox, at(1));
+    settle(&mut outbox, jane, &created(), at(1));
+    let calls = outbox.calls_today(at(1)).unwrap();
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane"), reading(3, "jane@example.org", "Jane")], at(2));
+    assert!(matches!(take(&mut outbox, at(3)), Take::Nothing));
+    assert_eq!(outbox.calls_today(at(3)).unwrap(), calls);
+    assert_eq!(counts(&mut outbox), Counts { created: 1, unchanged: 1, duplicate: 1, ..Counts::default() });
+}
+
+#[test]
+fn a_row_that_says_the_old_again_is_not_unchanged_while_a_newer_one_waits() {
+    let (_state, mut outbox) = open();
+    for name in ["Jane", "Janet", "Jane"] {
+        record(&mut outbox, vec![reading(2, "jane@example.org", name)], at(0));
+        if name == "Jane" && outbox.totals().unwrap().counts.created == 0 {
+            let jane = job(&mut outbox, at(1));
+            settle(&mut outbox, jane, &created(), at(1));
+        }
+    }
+    let names: Vec<_> = (0..2)
+        .map(|_| {
+            let jane = job(&mut outbox, at(2));
+            let name = jane.contact().details().first_name.clone();
+            settle(&mut outbox, jane, &created(), at(2));
+            name.unwrap_or_default()
+        })
+        .collect();
+    assert_eq!(names, ["Janet", "Jane"]);
+}
+
+#[test]
+fn rows_of_one_address_go_one_at_a_time_and_in_order() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Janet")], at(0));
+    let first = job(&mut outbox, at(1));
+    assert!(matches!(take(&mut outbox, at(1)), Take::Nothing), "the second waits behind the first");
+    let later = Settlement::Later { at: at(60), reason: "x".into(), counts: true };
+    settle(&mut outbox, first, &later, at(1));
+    assert!(matches!(take(&mut outbox, at(2)), Take::Nothing), "and behind its pause");
+    let first = job(&mut outbox, at(60));
+    assert_eq!(first.attempts(), 2);
+    settle(&mut outbox, first, &created(), at(60));
+    assert_eq!(job(&mut outbox, at(60)).contact().details().first_name.as_deref(), Some("Janet"));
+}
+
+#[test]
+fn a_call_that_says_nothing_about_the_row_does_not_lengthen_its_pauses() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    for second in 0..5 {
+        let jane = job(&mut outbox, at(second));
+        assert_eq!(jane.attempts(), 1);
+        settle(&mut outbox, jane, &Settlement::Later { at: at(second), reason: "x".into(), counts: false }, at(second));
+    }
+}
+
+#[test]
+fn a_lost_answer_is_in_doubt_and_due_again_after_a_restart() {
+    let (state, mut outbox) = open();
+    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    let _lost_with_the_process = job(&mut outbox, at(1));
+    drop(outbox);
+    let mut outbox = Outbox::open(state.path()).unwrap();
+    assert_eq!(counts(&mut outbox).sending, 1);
+    assert_eq!(outbox.recover(at(5)).unwrap(), 1);
+    assert_eq!(counts(&mut outbox), Counts { queued: 1, ..Counts::default() });
+    assert_eq!(job(&mut outbox, at(5)).attempts(), 2);
+}
+
+#[test]
+fn the_days_calls_are_counted_across_restarts_and_end_with_the_utc_day() {
+    let (state, mut outbox) = open();
+    let readings = (0..5).map(|n| reading(n + 2, &format!("p{n}@example.org"), "P")).collect();
+    record(&mut outbox, readings, at(0));
+    for _ in 0..2 {
+        let next = outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap();
+        assert!(matches!(next, Take::Job(_)));
+        drop(outbox);
+        outbox = Outbox::open(state.path()).unwrap();
+    }
+    assert!(outbox.begin_account_call("contact_lists", 3, at(0)).unwrap().is_some());
+    assert!(matches!(outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap(), Take::Spent));
+    assert_eq!(outbox.begin_account_call("contact_lists", 3, at(0)).unwrap(), None);
+    assert_eq!(outbox.calls_today(at(0)).unwrap(), 3);
+    let tomorrow = at(0).checked_add(Duration::from_secs(86_400)).unwrap();
+    assert!(matches!(outbox.take(&routes(), "sign_up_form", 3, tomorrow).unwrap(), Take::Job(_)));
+}
+
+#[test]
+fn a_file_passes_its_stages_once() {
+    let (_state, mut outbox) = open();
+    let file = record(&mut outbox, vec![reading(2, "bad", "")], at(0));
+    assert!(outbox.receipt_due(0).unwrap().is_none(), "not before it is archived");
+    outbox.intend_archive(file, Path::new("done/2026-11-24/a.csv")).unwrap();
+    outbox.archived(file).unwrap();
+    assert!(matches!(outbox.archived(file), Err(OutboxError::Touched { touched: 0, .. })));
+    let facts = outbox.receipt_due(0).unwrap().unwrap();
+    assert_eq!((facts.id, facts.counts.rejected), (file, 1));
+    assert_eq!(outbox.settled_rows(file, "rejected", 0, 10).unwrap()[0].line, 2);
+    outbox.answered(file, at(1)).unwrap();
+    assert!(outbox.receipt_due(0).unwrap().is_none());
+}
+
+#[test]
+fn a_trouble_keeps_its_beginning_until_it_is_over() {
+    let (_state, mut outbox) = open();
+    outbox.set_trouble("account", Health::Waiting, "slow", None, at(0)).unwrap();
+    outbox.set_trouble("account", Health::Waiting, "slower", Some(at(9)), at(5)).unwrap();
+    outbox.set_trouble("route a", Health::Attention, "no list", None, at(6)).unwrap();
+    let troubles = outbox.troubles().unwrap();
+    let seen: Vec<_> = troubles.iter().map(|t| (t.scope.as_str(), t.reason.as_str(), t.since)).collect();
+    assert_eq!(seen, [("route a", "no list", at(6)), ("account", "slower", at(0))]);
+    outbox.clear_trouble("account").unwrap();
+    assert_eq!(outbox.troubles().unwrap().len(), 1);
+}
+
+#[test]
+fn a_database_that_is_not_ours_or_newer_is_left_as_it_is() {
+    let (state, outbox) = open();
+    outbox.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(outbox);
+    assert!(matches!(Outbox::open(state.path()), Err(OutboxError::Newer { found: 99, .. })));
+    let other = tempfile::tempdir().unwrap();
+    let path = other.path().join(FILE_NAME);
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    assert!(matches!(Outbox::open(other.path()), Err(OutboxError::Foreign { .. })));
+    let garbage = tempfile::tempdir().unwrap();
+    std::fs::write(garbage.path().join(FILE_NAME), [7_u8; 8192]).unwrap();
+    assert!(matches!(Outbox::open(garbage.path()), Err(OutboxError::Sqlite { .. })));
+    assert_eq!(std::fs::read(garbage.path().join(FILE_NAME)).unwrap(), [7_u8; 8192]);
+}
+
+#[test]
+fn every_commit_is_on_the_disk() {
+    let (_state, outbox) = open();
+    let synchronous: i64 = outbox.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+    let journal: String = outbox.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!((synchronous, journal.as_str()), (2, "wal"), "2 is FULL");
+}
+
+/// What may happen to an outbox.
+#[derive(Debug, Clone)]
+enum Event {
+    Drop(Vec<(u8, u8)>),
+    Deliver,
+    Fail,
+    Restart,
+    Wait,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => prop::collection::vec((0_u8..4, 0_u8..3), 1..5).prop_map(Event::Drop),
+        4 => Just(Event::Deliver),
+        2 => Just(Event::Fail),
+        1 => Just(Event::Restart),
+        1 => Just(Event::Wait),
+    ]
+}
+
+fn address(person: u8) -> String {
+    format!("p{person}@example.org")
+}
+
+/// Takes and settles one row and keeps the account as the service would.
+fn deliver(outbox: &mut Outbox, account: &mut HashMap<String, String>, now: Timestamp, succeed: bool) {
+    let Take::Job(job) = take(outbox, now) else { return };
+    if !succeed {
+        let at = now.checked_add(Duration::from_secs(3)).unwrap();
+        settle(outbox, *job, &Settlement::Later { at, reason: "x".into(), counts: true }, now);
+        return;
+    }
+    let name = job.contact().details().first_name.clone().unwrap_or_default();
+    account.insert(job.contact().email().key(), name);
+    settle(outbox, *job, &created(), now);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever happens, the account ends as if every row had been sent in turn, and every row is counted once.
+    #[test]
+    fn the_account_ends_as_the_rows_say(events in prop::collection::vec(event(), 1..40)) {
+        let (state, mut outbox) = open();
+        let (mut now, mut rows) = (at(0), 0);
+        let (mut account, mut model) = (HashMap::new(), HashMap::new());
+        for event in events {
+            match event {
+                Event::Drop(people) => {
+                    let named: Vec<_> = people.iter().map(|(person, name)| (address(*person), format!("N{name}"))).collect();
+                    let readings = (2..).zip(&named).map(|(line, (email, name))| reading(line, email, name)).collect();
+                    record(&mut outbox, readings, now);
+                    rows += u64::try_from(named.len()).unwrap();
+                    model.extend(named);
+                }
+                Event::Deliver => deliver(&mut outbox, &mut account, now, true),
+                Event::Fail => deliver(&mut outbox, &mut account, now, false),
+                Event::Restart => {
+                    let _lost = take(&mut outbox, now);
+                    drop(outbox);
+                    outbox = Outbox::open(state.path()).unwrap();
+                    outbox.recover(now).unwrap();
+                }
+                Event::Wait => now = now.checked_add(Duration::from_secs(2)).unwrap(),
+            }
+            prop_assert_eq!(counts(&mut outbox).rows(), rows);
+        }
+        while counts(&mut outbox).queued > 0 {
+            now = now.checked_add(Duration::from_secs(5)).unwrap();
+            deliver(&mut outbox, &mut account, now, true);
+        }
+        prop_assert_eq!(account, model);
+    }
+}
