@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod contact;
+pub mod inbox;
 pub mod oauth;
 pub mod outbox;
 pub mod plan;
+pub mod wake;

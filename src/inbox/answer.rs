@@ -1,0 +1,181 @@
+//! After the rows are recorded: the file goes to `done/`, and when its last row is settled, its receipt is written.
+//!
+//! Both are repeated from the outbox's stages until they are done, so that a crash at any step is only a delay.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::settle::{Fingerprint, Settled};
+use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
+use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
+
+/// Rows of a receipt that are in memory together.
+const PAGE: u32 = 1_000;
+
+/// The folder of a day, in UTC like everything that is written down.
+pub fn day(now: Timestamp) -> String {
+    TimeZone::UTC.to_datetime(now).date().to_string()
+}
+
+/// `a.csv` and `receipt.json` make `a.csv.receipt.json`.
+pub fn beside(path: &Path, end: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.{end}"))
+}
+
+impl Inbox {
+    /// Archives what is recorded and answers what is settled. Says what is in the way, if something is.
+    pub(super) async fn answer(&mut self) -> Result<Option<String>, OutboxError> {
+        let (parts, now) = (Arc::clone(&self.parts), self.parts.clock.now());
+        self.parts
+            .outbox
+            .ask(move |outbox| match archive_recorded(outbox, &parts.spool, None, now) {
+                Err(InTheWay::Outbox(error)) => Err(error),
+                Err(InTheWay::Io(error)) => Ok(Some(format!("a file cannot be moved to `done`: {error}"))),
+                Ok(()) => write_receipts(outbox, &parts.spool, parts.settings.max_file_size, now),
+            })
+            .await
+    }
+}
+
+/// Moves every file whose rows are recorded to `done/`: the one that was just taken in, or what a crash left.
+pub fn archive_recorded(
+    outbox: &mut Outbox,
+    spool: &Path,
+    fresh: Option<&Settled>,
+    now: Timestamp,
+) -> Result<(), InTheWay> {
+    for recorded in outbox.recorded_files()? {
+        let path = spool.join("inbox").join(&recorded.route).join(&recorded.name);
+        // `inbox/./a.csv` and `inbox/a.csv` are one path; comparing needs one spelling.
+        let path: PathBuf = path.components().collect();
+        match still_there(&path, &recorded, fresh)? {
+            Some(fingerprint) => {
+                let folder = archive::day_folder(&spool.join("done"), &day(now))?;
+                let target = archive::free_name(&folder, &recorded.name)?;
+                outbox.intend_archive(recorded.id, target.strip_prefix(spool).unwrap_or(&target))?;
+                move_out(&path, &fingerprint, &target)?;
+            }
+            None if recorded.archive.as_ref().is_some_and(|archive| spool.join(archive).exists()) => {}
+            None => {
+                tracing::warn!(file = recorded.name, "the file left the inbox by another hand; its rows are recorded");
+                if recorded.archive.is_none() {
+                    let archive = Path::new("done").join(day(now)).join(&recorded.name);
+                    fs::create_dir_all(spool.join(&archive).parent().unwrap_or(spool))?;
+                    outbox.intend_archive(recorded.id, &archive)?;
+                }
+            }
+        }
+        outbox.archived(recorded.id)?;
+    }
+    Ok(())
+}
+
+/// The recorded file, if it still lies in the inbox: known by its fingerprint when it was just read, else by its digest.
+fn still_there(path: &Path, recorded: &RecordedFile, fresh: Option<&Settled>) -> io::Result<Option<Fingerprint>> {
+    let fingerprint = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() => Fingerprint::of(&meta),
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let just_read = fresh
+        .is_some_and(|settled| settled.path() == path && settled.fingerprint().same_content(&fingerprint));
+    Ok((just_read || source::sha256(path)? == recorded.sha256).then_some(fingerprint))
+}
+
+/// Renames a file out of the inbox. If a writer has put another in its place in that moment, that one is put back.
+pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Result<()> {
+    archive::rename(path, target)?;
+    let moved = Fingerprint::of(&fs::symlink_metadata(target)?);
+    if moved.same_content(fingerprint) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let back = archive::free_name(folder, &name)?;
+    tracing::warn!(path = %path.display(), "the file was replaced while it was read; the new one is read next");
+    archive::rename(target, &back)
+}
+
+/// Writes every receipt that is due. One that cannot be written does not stop the others; what is in the way is said.
+fn write_receipts(
+    outbox: &mut Outbox,
+    spool: &Path,
+    most: u64,
+    now: Timestamp,
+) -> Result<Option<String>, OutboxError> {
+    let (mut after, mut obstacle) = (0, None);
+    while let Some(facts) = outbox.receipt_due(after)? {
+        after = facts.id;
+        match write_receipt(outbox, spool, &facts, most) {
+            Ok(()) => outbox.answered(facts.id, now)?,
+            Err(ReceiptError::Outbox(error)) => return Err(error),
+            Err(error) => obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name)),
+        }
+    }
+    Ok(obstacle)
+}
+
+/// The rejects first: whoever sees the receipt finds them.
+fn write_receipt(outbox: &mut Outbox, spool: &Path, facts: &ReceiptFacts, most: u64) -> Result<(), ReceiptError> {
+    let archived = spool.join(&facts.archived_as);
+    if facts.counts.rejected > 0 {
+        write_rejects(outbox, &archived, facts, most)?;
+    }
+    let shared = std::cell::RefCell::new(outbox);
+    archive::write_durably(&beside(&archived, "receipt.json"), |out| {
+        let mut rejected = rows(&shared, facts.id, "rejected");
+        let mut held = rows(&shared, facts.id, "held");
+        receipt::write(facts, &mut rejected, &mut held, out)
+    })
+}
+
+fn write_rejects(outbox: &mut Outbox, archived: &Path, facts: &ReceiptFacts, most: u64) -> Result<(), ReceiptError> {
+    if !archived.exists() {
+        tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
+        return Ok(());
+    }
+    let shared = std::cell::RefCell::new(outbox);
+    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most));
+    archive::write_durably(&beside(archived, "rejects.csv"), |out| {
+        let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
+        rejects::write(source::format(&facts.name), &open, refused, out)
+    })
+}
+
+/// A file's rows in a state, fetched page by page.
+fn rows<'a, 'o>(
+    outbox: &'a std::cell::RefCell<&'o mut Outbox>,
+    file: i64,
+    state: &'static str,
+) -> impl Iterator<Item = Result<SettledRow, ReceiptError>> + use<'a, 'o> {
+    let (mut page, mut after, mut ended) = (Vec::new().into_iter(), 0, false);
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(row) = page.next() {
+                let row: SettledRow = row;
+                after = row.line;
+                return Some(Ok(row));
+            }
+            if ended {
+                return None;
+            }
+            match outbox.borrow_mut().settled_rows(file, state, after, PAGE) {
+                Ok(rows) => {
+                    ended = rows.is_empty();
+                    page = rows.into_iter();
+                }
+                Err(error) => {
+                    ended = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    })
+}

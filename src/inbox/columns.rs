@@ -1,0 +1,200 @@
+//! Column names to fields: the standard names, their usual spellings, and what the configuration says.
+//!
+//! Pure. Promises that case, blanks, dashes and underscores do not matter, and that a table without an address column is
+//! told so with the names it has.
+
+use std::collections::BTreeMap;
+
+use super::Unreadable;
+use crate::contact::{EmailAddress, Field, STANDARD_FIELDS};
+
+/// Columns that our own rejects files have besides the original ones.
+pub const LINE_COLUMN: &str = "mailchute_line";
+/// The other of them.
+pub const REASON_COLUMN: &str = "mailchute_reason";
+
+/// Other spellings of the standard names, folded as [`fold`] does.
+const SPELLINGS: [(&str, Field); 30] = [
+    ("emailaddress", Field::Email),
+    ("mail", Field::Email),
+    ("mailaddress", Field::Email),
+    ("firstname", Field::FirstName),
+    ("givenname", Field::FirstName),
+    ("forename", Field::FirstName),
+    ("lastname", Field::LastName),
+    ("surname", Field::LastName),
+    ("familyname", Field::LastName),
+    ("jobtitle", Field::JobTitle),
+    ("company", Field::CompanyName),
+    ("companyname", Field::CompanyName),
+    ("organization", Field::CompanyName),
+    ("organisation", Field::CompanyName),
+    ("phone", Field::PhoneNumber),
+    ("phonenumber", Field::PhoneNumber),
+    ("telephone", Field::PhoneNumber),
+    ("mobile", Field::PhoneNumber),
+    ("birthdaymonth", Field::BirthdayMonth),
+    ("birthmonth", Field::BirthdayMonth),
+    ("birthdayday", Field::BirthdayDay),
+    ("birthday", Field::BirthdayDay),
+    ("streetaddress", Field::Street),
+    ("town", Field::City),
+    ("province", Field::State),
+    ("region", Field::State),
+    ("postalcode", Field::PostalCode),
+    ("postcode", Field::PostalCode),
+    ("zip", Field::PostalCode),
+    ("zipcode", Field::PostalCode),
+];
+
+/// What each column of a table means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    fields: Vec<Option<Field>>,
+    /// The table is one of our rejects files, whose cells were defused for spreadsheets.
+    pub defused: bool,
+}
+
+impl Columns {
+    /// Understands a header.
+    pub fn of_header(header: &[String], configured: &BTreeMap<String, String>) -> Result<Self, Unreadable> {
+        let mut fields: Vec<Option<Field>> = vec![None; header.len()];
+        for (name, column) in configured {
+            let wanted = fold(column);
+            match header.iter().position(|title| fold(title) == wanted) {
+                Some(place) => fields[place] = Some(field_of(name)),
+                // The address column is the one that a file cannot do without.
+                None if field_of(name) == Field::Email => return Err(no_address(header, Some(column))),
+                None => {}
+            }
+        }
+        for (place, title) in header.iter().enumerate() {
+            let Some(field) = guess(title) else { continue };
+            if fields[place].is_none() && !fields.contains(&Some(field.clone())) {
+                fields[place] = Some(field);
+            }
+        }
+        if !fields.contains(&Some(Field::Email)) {
+            return Err(no_address(header, None));
+        }
+        let defused = header.iter().any(|title| title == REASON_COLUMN);
+        Ok(Self { fields, defused })
+    }
+
+    /// A table without a header, whose first column holds addresses.
+    #[must_use]
+    pub fn of_addresses(width: usize) -> Self {
+        let mut fields = vec![None; width.max(1)];
+        fields[0] = Some(Field::Email);
+        Self { fields, defused: false }
+    }
+
+    /// How many cells a row has.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// What a column means, if anything.
+    #[must_use]
+    pub fn field(&self, place: usize) -> Option<&Field> {
+        self.fields.get(place).and_then(Option::as_ref)
+    }
+}
+
+/// Whether a first line holds addresses rather than names of columns.
+#[must_use]
+pub fn is_no_header(first: &[String]) -> bool {
+    first.first().is_some_and(|cell| cell.parse::<EmailAddress>().is_ok())
+}
+
+/// The field that a column's name means, as far as it can be guessed.
+#[must_use]
+pub fn guess(title: &str) -> Option<Field> {
+    let title = title.trim_start_matches('\u{feff}').trim();
+    if let Some(custom) = title.strip_prefix("cf:") {
+        return Some(Field::Custom(custom.trim().to_owned()));
+    }
+    let folded = fold(title);
+    let standard = STANDARD_FIELDS.iter().find(|(_, name)| fold(name) == folded).map(|(field, _)| field);
+    let spelled = || SPELLINGS.iter().find(|(spelling, _)| *spelling == folded).map(|(_, field)| field);
+    standard.or_else(spelled).cloned()
+}
+
+/// The field that a key of `columns` names.
+fn field_of(name: &str) -> Field {
+    guess(name).unwrap_or_else(|| Field::Custom(name.to_owned()))
+}
+
+fn fold(title: &str) -> String {
+    title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn no_address(header: &[String], configured: Option<&str>) -> Unreadable {
+    let columns = header.iter().map(|title| format!("`{title}`")).collect::<Vec<_>>().join(", ");
+    let wanted = match configured {
+        Some(column) => format!("the configuration takes the address from the column `{column}`, which is not there"),
+        None => "no column is named `email`".to_owned(),
+    };
+    Unreadable::new("line 1", format!("{wanted}; the columns are {columns}: rename one, or name it under `columns` of the route"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn titles(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn fields(names: &[&str], configured: &[(&str, &str)]) -> Vec<Option<Field>> {
+        let configured = configured.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        Columns::of_header(&titles(names), &configured).unwrap().fields
+    }
+
+    #[test]
+    fn names_are_recognised_in_any_dress() {
+        let found = fields(&["E-Mail", "FIRST_NAME", "last name", "Zip-Code", "cf:member_no", "whatever"], &[]);
+        let expected = [Field::Email, Field::FirstName, Field::LastName, Field::PostalCode];
+        assert_eq!(found[..4], expected.map(Some));
+        assert_eq!(found[4..], [Some(Field::Custom("member_no".into())), None]);
+    }
+
+    #[test]
+    fn the_configuration_wins_and_the_first_of_two_columns() {
+        let found = fields(&["email", "Contact", "phone", "mobile"], &[("email", "contact"), ("cf:nick", "email")]);
+        assert_eq!(found, [Some(Field::Custom("nick".into())), Some(Field::Email), Some(Field::PhoneNumber), None]);
+    }
+
+    #[test]
+    fn a_table_without_an_address_says_what_it_has() {
+        let error = Columns::of_header(&titles(&["name", "age"]), &BTreeMap::new()).unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"line 1: no column is named `email`; the columns are `name`, `age`: rename one, or name it under `columns` of the route");
+        let configured = [("email".to_owned(), "E-Post".to_owned())].into();
+        let error = Columns::of_header(&titles(&["mail"]), &configured).unwrap_err();
+        assert!(error.to_string().contains("takes the address from the column `E-Post`"), "{error}");
+    }
+
+    #[test]
+    fn a_list_of_addresses_needs_no_header() {
+        assert!(is_no_header(&titles(&["jane@example.org", "Jane"])));
+        assert!(!is_no_header(&titles(&["email"])));
+        assert_eq!(Columns::of_addresses(2).fields, [Some(Field::Email), None]);
+    }
+
+    #[test]
+    fn every_standard_name_means_its_field() {
+        for (field, name) in STANDARD_FIELDS {
+            assert_eq!(guess(name), Some(field), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics(header in prop::collection::vec("\\PC{0,20}", 0..8)) {
+            let _ = Columns::of_header(&header, &BTreeMap::new());
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::contact::Rejection;
+
+fn rows(bytes: &[u8]) -> Result<Vec<Result<Row, Rejection>>, Unreadable> {
+    let mut rows = Vec::new();
+    read(bytes, &BTreeMap::new(), &mut |row| {
+        rows.push(row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+fn cells(bytes: &[u8]) -> Vec<(u64, Vec<String>)> {
+    let rows = rows(bytes).expect("readable");
+    let good = rows.into_iter().map(|row| row.expect("good"));
+    good.map(|row| (row.line, row.cells.into_iter().map(|(_, text)| text).collect())).collect()
+}
+
+fn rejections(bytes: &[u8]) -> Vec<(u64, String)> {
+    let rows = rows(bytes).expect("readable");
+    rows.into_iter().filter_map(|row| row.err().map(|rejection| (rejection.line, rejection.reason))).collect()
+}
+
+#[test]
+fn quotes_line_ends_and_blank_lines() {
+    let text = b"\xef\xbb\xbfemail,first name,x\r\n\"jane@example.org\",\"Jane, \"\"J\"\"\nDoe\",1\r\n\r\njoe@example.org,Joe,2,\n";
+    let expected = [(2, vec!["jane@example.org", "Jane, \"J\"\nDoe"]), (5, vec!["joe@example.org", "Joe"])];
+    assert_eq!(cells(text), expected.map(|(line, cells)| (line, cells.into_iter().map(str::to_owned).collect())));
+}
+
+#[test]
+fn the_four_delimiters_are_recognised() {
+    for delimiter in [",", ";", "\t", "|"] {
+        let text = format!("email{delimiter}\"a,b;c|d\"{delimiter}last_name\nj@example.org{delimiter}x{delimiter}Doe\n");
+        assert_eq!(cells(text.as_bytes()), [(2, vec!["j@example.org".to_owned(), "Doe".to_owned()])], "{delimiter:?}");
+    }
+}
+
+#[test]
+fn a_list_of_addresses_without_a_header() {
+    assert_eq!(cells(b"jane@example.org\njoe@example.org\n").len(), 2);
+}
+
+#[test]
+fn bad_rows_name_their_line_and_the_others_are_read() {
+    let text = b"email,first_name\nshort@example.org\njane@example.org,Jane\nlong@example.org,a,b\nodd@example.org,\xff\n";
+    let found = rejections(text);
+    assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4, 5]);
+    insta::assert_snapshot!(found[0].1, @"the row has 1 cells and the header 2: a delimiter is missing, or one stands unquoted in a cell");
+    insta::assert_snapshot!(found[2].1, @"cell 2 is not UTF-8: save the file as UTF-8");
+    assert_eq!(rows(text).unwrap().len(), 4);
+}
+
+#[test]
+fn other_formats_are_told_what_they_are() {
+    for (bytes, word) in [
+        (&b"PK\x03\x04abc"[..], "workbook"),
+        (b"\xd0\xcf\x11\xe0", "old workbook"),
+        (b"\xff\xfee\0m\0", "UTF-16"),
+        (b"a\0b", "zero bytes"),
+        (b"", "nothing"),
+    ] {
+        let error = rows(bytes).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_does_not_fill_the_memory() {
+    let mut text = b"email\n\"".to_vec();
+    text.resize(4 << 20, b'x');
+    assert!(rows(&text).unwrap_err().to_string().contains("never closed"));
+}
+
+proptest! {
+    #[test]
+    fn what_the_csv_crate_writes_comes_back_the_same(
+        table in prop::collection::vec(prop::collection::vec("\\PC{0,12}|[\"\n\r,;| ]{0,5}", 2), 1..8),
+        delimiter in prop::sample::select(DELIMITERS.to_vec())
+    ) {
+        let mut writer = csv::WriterBuilder::new().delimiter(delimiter).quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
+        writer.write_record(["email", "first_name", "last_name"]).unwrap();
+        for cells in &table {
+            writer.write_record(["jane@example.org", &cells[0], &cells[1]]).unwrap();
+        }
+        let back: Vec<Vec<String>> = cells(&writer.into_inner().unwrap()).into_iter().map(|(_, cells)| cells[1..].to_vec()).collect();
+        prop_assert_eq!(back, table);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = rows(&bytes);
+        let mut headed = b"email,first_name\n".to_vec();
+        headed.extend(bytes);
+        let _ = rows(&headed);
+    }
+}

@@ -1,0 +1,257 @@
+//! Loop 1: from a file in a folder to rows in the outbox, and back to a receipt.
+//!
+//! Owns the spool. Promises that a file leaves the inbox only after its rows are committed, that one that cannot be read
+//! goes to `failed/` with its reason, and that a receipt is written when the last row is settled. Events are hints: what
+//! they miss, the rescan finds. Leaves what rows mean to `contact` and `plan`, and sending to `drain`, which it does not
+//! know.
+
+mod answer;
+mod archive;
+mod columns;
+mod delimited;
+mod json;
+mod names;
+mod receipt;
+mod rejects;
+mod scan;
+mod settle;
+mod source;
+mod take_in;
+mod watch;
+
+use std::{
+    collections::VecDeque,
+    io,
+    ops::ControlFlow,
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::{select, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{InboxSettings, Route};
+use crate::contact::{Rejection, Row};
+use crate::outbox::{Obstacle, OutboxError, SharedOutbox, Teller};
+use crate::wake::Wake;
+use scan::Scan;
+use settle::{Settled, Settling};
+use watch::Watch;
+
+/// After a fault of the disk or the outbox, how long until it is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// The scope of our troubles.
+const SCOPE: &str = "inbox";
+
+/// Where a reader puts what it reads; it says when no more is wanted.
+pub type Sink<'a> = &'a mut dyn FnMut(Result<Row, Rejection>) -> ControlFlow<()>;
+
+/// Why nothing of a file can be taken, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{place}: {reason}")]
+pub struct Unreadable {
+    /// Where in the file.
+    pub place: String,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl Unreadable {
+    fn new(place: &str, reason: String) -> Self {
+        Self { place: place.to_owned(), reason }
+    }
+}
+
+/// Why a receipt or a rejects file could not be written.
+#[derive(Debug, Error)]
+pub enum ReceiptError {
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The table.
+    #[error(transparent)]
+    Csv(#[from] csv::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The archived file is not what was read before.
+    #[error("the archived file cannot be read again: {0}")]
+    Unreadable(#[from] Unreadable),
+}
+
+/// What can be in the way of a file that is otherwise good.
+enum InTheWay {
+    Outbox(OutboxError),
+    Io(io::Error),
+}
+
+impl From<OutboxError> for InTheWay {
+    fn from(error: OutboxError) -> Self {
+        Self::Outbox(error)
+    }
+}
+
+impl From<io::Error> for InTheWay {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn refuse(line: u64, email: Option<String>, field: Option<String>, reason: String) -> Rejection {
+    Rejection { line, email, field, reason }
+}
+
+/// What the inbox needs.
+pub struct Parts {
+    /// Where the rows go.
+    pub outbox: SharedOutbox,
+    /// The folder that holds inbox, done and failed.
+    pub spool: PathBuf,
+    /// Folders and what they are for.
+    pub routes: Vec<Route>,
+    /// How to watch and read.
+    pub settings: InboxSettings,
+    /// The time.
+    pub clock: Clock,
+    /// The hint that is shared with the other loop.
+    pub wake: Wake,
+}
+
+/// Loop 1.
+pub struct Inbox {
+    parts: Arc<Parts>,
+    teller: Teller,
+    settling: Settling,
+    ready: VecDeque<Settled>,
+    watch: Watch,
+    failed_files: u64,
+    rescan_at: Timestamp,
+    stop: CancellationToken,
+}
+
+/// What a look at the folders came to.
+enum Step {
+    /// Something was done: look again.
+    Worked,
+    /// Nothing to do before a time or a hint.
+    Idle { until: Timestamp, pending: bool },
+    /// The disk or a folder is in the way.
+    Obstructed,
+}
+
+impl Inbox {
+    /// Looks after a spool.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            teller: Teller::new(parts.outbox.clone(), parts.clock.clone()),
+            settling: Settling::new(parts.settings.settle),
+            ready: VecDeque::new(),
+            watch: Watch::off(),
+            failed_files: 0,
+            rescan_at: Timestamp::MIN,
+            stop: CancellationToken::new(),
+            parts: Arc::new(parts),
+        }
+    }
+
+    /// Files that could not be read since the start.
+    #[must_use]
+    pub fn failed_files(&self) -> u64 {
+        self.failed_files
+    }
+
+    /// Runs until told to stop; a file that is being read then is left for the next start.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), OutboxError> {
+        self.stop = stop.clone();
+        self.watch = Watch::on(&self.parts);
+        let watched = self.watch.folders(&self.parts);
+        self.parts.outbox.ask(move |outbox| outbox.set_watched(&watched)).await?;
+        while !stop.is_cancelled() {
+            let wake = self.parts.wake.clone();
+            let mut hint = pin!(wake.listen());
+            // Registered before looking: no hint is lost.
+            hint.as_mut().enable();
+            let nap = match self.step().await {
+                Ok(Step::Worked) => continue,
+                Ok(Step::Idle { until, .. }) => self.parts.clock.nap_until(Some(until)),
+                Ok(Step::Obstructed) => AGAIN_AFTER,
+                Err(error) => Self::bear(error)?,
+            };
+            select! {
+                () = hint => {}
+                () = sleep(nap) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in every file that is complete, or becomes so without being written to, and ends.
+    pub async fn run_once(&mut self, stop: &CancellationToken) -> Result<(), OutboxError> {
+        self.stop = stop.clone();
+        while !stop.is_cancelled() {
+            match self.step().await? {
+                Step::Worked => {}
+                Step::Idle { until, pending: true } => {
+                    select! {
+                        () = sleep(self.parts.clock.nap_until(Some(until))) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+                Step::Idle { pending: false, .. } | Step::Obstructed => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers every file whose last row is settled.
+    pub async fn answer_all(&mut self) -> Result<(), OutboxError> {
+        self.answer().await.map(|_| ())
+    }
+
+    /// Looks at the outbox and the folders and does one thing.
+    async fn step(&mut self) -> Result<Step, OutboxError> {
+        if let Some(reason) = self.answer().await? {
+            return self.obstructed(reason).await;
+        }
+        if let Some(settled) = self.ready.pop_front() {
+            return match self.take_in(settled).await? {
+                None => Ok(Step::Worked),
+                Some(reason) => self.obstructed(reason).await,
+            };
+        }
+        let now = self.parts.clock.now();
+        match scan::scan(&self.parts, &mut self.settling, &self.watch, now) {
+            Err(reason) => self.obstructed(reason).await,
+            Ok(Scan { ready, pending, look_at }) => {
+                self.teller.tell(SCOPE, None).await?;
+                self.ready.extend(ready);
+                if !self.ready.is_empty() {
+                    return Ok(Step::Worked);
+                }
+                self.rescan_at = now.checked_add(self.parts.settings.rescan).unwrap_or(Timestamp::MAX);
+                Ok(Step::Idle { until: look_at.map_or(self.rescan_at, |at| at.min(self.rescan_at)), pending })
+            }
+        }
+    }
+
+    async fn obstructed(&mut self, reason: String) -> Result<Step, OutboxError> {
+        self.teller.tell(SCOPE, Some(Obstacle::waiting(reason, None))).await?;
+        Ok(Step::Obstructed)
+    }
+
+    /// A fault of the outbox: one that passes is waited out, any other ends the daemon.
+    fn bear(error: OutboxError) -> Result<Duration, OutboxError> {
+        if !error.is_passing() {
+            return Err(error);
+        }
+        tracing::error!(%error, "the outbox cannot be written; files stay in the inbox");
+        Ok(AGAIN_AFTER)
+    }
+}
