@@ -151,7 +151,7 @@ pub struct Config {
 struct PublicApplication {
     client_id: String,
     client_secret_file: Option<PathBuf>,
-    redirect_uri: Url,
+    redirect_uri: String,
     scopes: Vec<String>,
     authorize_url: Url,
     token_url: Url,
@@ -213,6 +213,7 @@ impl Config {
             token_url: public.token_url,
             device_url: public.device_url,
             base_url: self.base_url.clone(),
+            sign_in: format!("mailchute-auth --config {}", self.file.display()),
         })
     }
 
@@ -341,15 +342,16 @@ fn application(
         ));
     }
     let redirect = &inner.redirect_uri;
-    let redirect_uri = Url::parse(redirect.get_ref()).map_err(|error| {
+    if let Err(error) = Url::parse(redirect.get_ref()) {
         let problem = format!("is not an address ({error}): write the string that is registered in the portal");
-        source.error_at(redirect.span().start, problem)
-    })?;
+        return Err(source.error_at(redirect.span().start, problem));
+    }
     let folders = Folders::new(source.file);
     Ok(PublicApplication {
         client_id: id.get_ref().trim().to_owned(),
         client_secret_file: inner.client_secret_file.as_ref().map(|path| folders.base.join(path)),
-        redirect_uri,
+        // Kept to the letter: the service compares strings, and a parsed address may be spelled differently.
+        redirect_uri: redirect.get_ref().clone(),
         scopes: inner.scopes.clone(),
         authorize_url: address(api.authorize_url.as_ref(), AUTHORIZE_URL),
         token_url: address(api.token_url.as_ref(), TOKEN_URL),

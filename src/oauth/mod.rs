@@ -1,7 +1,26 @@
-//! Getting, keeping and renewing the authorization (RFC 6749, 7636, 8252, 8628).
+//! Getting, keeping and renewing the authorization (RFC 6749, 7636, 8252).
+//!
+//! Owns the token endpoint and the token store. Promises that a rotated refresh token is on the disk before the access
+//! token that came with it is used, that one process spends a refresh token at a time, and that only the server's
+//! `invalid_grant` ends an authorization. Leaves what the tokens are good for to `constant_contact`.
 
+mod authorize;
+mod endpoint;
+mod loopback;
+mod store;
+mod tokens;
+
+use jiff::Timestamp;
 use secrecy::SecretString;
+use thiserror::Error;
 use url::Url;
+
+pub use authorize::{AuthorizeError, Authorized, Ways, authorize};
+pub use store::{StoreError, Summary, summary};
+pub use tokens::{AccessToken, Tokens};
+
+/// How the program introduces itself; the firewall in front of the service refuses libraries' default names.
+pub const USER_AGENT: &str = concat!("mailchute/", env!("CARGO_PKG_VERSION"));
 
 /// An application as registered in the developer portal.
 #[derive(Debug, Clone)]
@@ -11,7 +30,7 @@ pub struct Application {
     /// Only confidential applications have one.
     pub client_secret: Option<SecretString>,
     /// As registered, to the letter.
-    pub redirect_uri: Url,
+    pub redirect_uri: String,
     /// Asked for at the authorization page.
     pub scopes: Vec<String>,
     /// The page for the person.
@@ -22,4 +41,25 @@ pub struct Application {
     pub device_url: Url,
     /// The API.
     pub base_url: Url,
+    /// The command line that signs in for this configuration.
+    pub sign_in: String,
+}
+
+/// Why there is no access token just now.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// A person must sign in.
+    #[error("{reason}")]
+    Login {
+        /// Why, and with which command.
+        reason: String,
+    },
+    /// It passes by itself.
+    #[error("{reason}")]
+    Passing {
+        /// Why.
+        reason: String,
+        /// When to ask again.
+        retry_at: Timestamp,
+    },
 }

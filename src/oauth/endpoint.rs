@@ -1,0 +1,184 @@
+//! The token endpoint: one function sends, one understands the answer.
+//!
+//! Promises that no secret and no address of a request reaches an error, and that an answer is believed to end an
+//! authorization only when it says so in the terms of RFC 6749.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::{Application, USER_AGENT};
+
+/// A server that has not taken a connection after this long is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A refresh takes under a second; after half a minute no answer will come.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A day, which is what the service's tokens live, for an answer that does not say or says nonsense.
+const USUAL_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A life beyond this is a time stamp that somebody took for a duration.
+const LONGEST_LIFE: u64 = 366 * 24 * 60 * 60;
+
+/// What the token endpoint granted.
+pub(super) struct Granted {
+    pub(super) access_token: SecretString,
+    pub(super) life: Duration,
+    /// Absent when a long-lived one stays as it is, or none was asked for.
+    pub(super) refresh_token: Option<SecretString>,
+    pub(super) scope: Option<String>,
+}
+
+/// Why it granted nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The grant is over: only a person can bring another.
+    Grant(String),
+    /// The application's id or secret is refused; the grant may still be good.
+    Client(String),
+    /// Nothing was sent: the grant is untouched.
+    NotSent(String),
+    /// An answer came that decides nothing.
+    Passing(String),
+    /// No answer came: the grant may be spent.
+    Lost(String),
+    /// The endpoint refuses the request as such; a fault in the configuration or in this program.
+    Request(String),
+}
+
+#[derive(Deserialize)]
+struct TokenBody {
+    access_token: Option<SecretString>,
+    expires_in: Option<serde_json::Value>,
+    refresh_token: Option<SecretString>,
+    scope: Option<String>,
+}
+
+/// RFC 6749's error object, or the authorization server product's own.
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    error: Option<String>,
+    error_description: Option<String>,
+    #[serde(rename = "errorCode")]
+    error_code: Option<String>,
+}
+
+/// A client for the token endpoint and for what the companion asks the API.
+pub(super) fn http() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
+/// Spends a grant.
+pub(super) async fn spend(
+    http: &reqwest::Client,
+    application: &Application,
+    grant: &[(&str, &str)],
+) -> Result<Granted, Refusal> {
+    let mut form = grant.to_vec();
+    let mut request = http.post(application.token_url.clone()).header("Accept", "application/json");
+    match &application.client_secret {
+        // Never both ways of authentication: the server refuses that.
+        Some(secret) => request = request.basic_auth(&application.client_id, Some(secret.expose_secret())),
+        None => form.push(("client_id", &application.client_id)),
+    }
+    let answer = request.form(&form).send().await.map_err(|error| match error.is_connect() {
+        true => Refusal::NotSent(words(&error)),
+        false => Refusal::Lost(words(&error)),
+    })?;
+    let status = answer.status().as_u16();
+    let body = answer.bytes().await.map_err(|error| Refusal::Lost(words(&error)))?;
+    understand(status, &body)
+}
+
+fn understand(status: u16, body: &[u8]) -> Result<Granted, Refusal> {
+    if status == 200 {
+        return match serde_json::from_slice::<TokenBody>(body) {
+            Ok(TokenBody { access_token: Some(access_token), expires_in, refresh_token, scope }) => {
+                Ok(Granted { access_token, life: life(expires_in.as_ref()), refresh_token, scope })
+            }
+            // It may be half of a good answer: then the grant is spent.
+            _ => Err(Refusal::Lost("the token endpoint answered something else than tokens".to_owned())),
+        };
+    }
+    let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
+    let said = error.error_description.unwrap_or_default();
+    match error.error.as_deref() {
+        Some("invalid_grant") => Err(Refusal::Grant(said)),
+        Some("unauthorized_client") => Err(Refusal::Grant(format!("unauthorized_client: {said}"))),
+        Some("invalid_client") => Err(Refusal::Client(said)),
+        Some("temporarily_unavailable" | "server_error" | "slow_down") => Err(Refusal::Passing(format!("HTTP {status}: {said}"))),
+        Some(other) if (400..429).contains(&status) => Err(Refusal::Request(format!("{other}: {said}"))),
+        _ => {
+            let code = error.error_code.map(|code| format!(" {code}")).unwrap_or_default();
+            Err(Refusal::Passing(format!("the token endpoint answers HTTP {status}{code}")))
+        }
+    }
+}
+
+/// Seconds of life, as a number or a text; nonsense counts as the usual.
+fn life(expires_in: Option<&serde_json::Value>) -> Duration {
+    let seconds = expires_in.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+    seconds.filter(|seconds| (1..=LONGEST_LIFE).contains(seconds)).map_or(USUAL_LIFE, Duration::from_secs)
+}
+
+/// The innermost cause: the layers above it repeat the address.
+fn words(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.is_timeout() {
+        return "no answer from the token endpoint in time".to_owned();
+    }
+    format!("the token endpoint cannot be reached: {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Refusal {
+        understand(status, body.as_bytes()).err().expect("a refusal")
+    }
+
+    fn granted(body: &str) -> Granted {
+        understand(200, body.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    #[test]
+    fn only_the_terms_of_the_standard_end_a_grant() {
+        let error = |name: &str| format!(r#"{{"error":"{name}","error_description":"why"}}"#);
+        assert_eq!(refusal(400, &error("invalid_grant")), Refusal::Grant("why".into()));
+        assert_eq!(refusal(401, &error("invalid_client")), Refusal::Client("why".into()));
+        assert_eq!(refusal(400, &error("invalid_request")), Refusal::Request("invalid_request: why".into()));
+        for (status, body) in [
+            (429, r#"{"errorCode":"E0000047","errorSummary":"API call exceeded rate limit"}"#),
+            (429, r#"{"error":"slow_down"}"#),
+            (500, ""),
+            (503, "<html>maintenance</html>"),
+            (403, "<html>who are you</html>"),
+            (400, "<html>bad</html>"),
+        ] {
+            assert!(matches!(refusal(status, body), Refusal::Passing(_)), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_success_without_a_token_may_have_spent_the_grant() {
+        for body in ["", "<html>", r#"{"access_token":"a","refre"#, "{}"] {
+            assert!(matches!(refusal(200, body), Refusal::Lost(_)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_no_duration_counts_as_the_usual() {
+        for (said, seconds) in [("28800", 28_800), ("\"3600\"", 3_600), ("1700000000", 86_400), ("-1", 86_400), ("null", 86_400)] {
+            let body = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
+            assert_eq!(granted(&body).life.as_secs(), seconds, "{said}");
+        }
+    }
+}
