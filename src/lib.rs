@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod constant_contact;
 pub mod contact;
 pub mod inbox;
 pub mod oauth;
