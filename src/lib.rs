@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod constant_contact;
 pub mod contact;
+pub mod drain;
 pub mod inbox;
 pub mod oauth;
 pub mod outbox;

@@ -1,0 +1,127 @@
+//! One call's life inside the drain: leaves, lands, is written down.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use super::pace::Departure;
+use super::verdict::{History, verdict};
+use super::Drain;
+use crate::constant_contact::{Account, Answer, Reply, SignUp, SignedUp, Trace};
+use crate::outbox::{CallRecord, Job, OutboxError, Settlement};
+
+/// An answered call.
+pub(super) struct Landed {
+    job: Job,
+    departure: Departure,
+    reply: Reply<SignedUp>,
+}
+
+/// What is to be written about a job.
+pub(super) struct Fate {
+    job: Job,
+    settlement: Settlement,
+    record: CallRecord,
+}
+
+pub(super) fn record(trace: Trace) -> CallRecord {
+    CallRecord { status: trace.status, error_key: trace.error_key, message: trace.message }
+}
+
+impl<A: Account> Drain<A> {
+    /// Sends a job whose call is written down.
+    pub(super) async fn send(&mut self, job: Job) -> Result<(), OutboxError> {
+        let lists = self.lanes.open.get(job.route()).map(|lane| lane.lists.clone()).unwrap_or_default();
+        let sign_up = match self.custom_field_ids(&job) {
+            Ok(custom_fields) => SignUp { contact: job.contact().clone(), lists, custom_fields },
+            Err(settlement) => {
+                let record = CallRecord { message: Some("not sent".to_owned()), ..CallRecord::default() };
+                return self.write(Fate { job, settlement, record }).await;
+            }
+        };
+        let departure = self.pace.leave();
+        let account = Arc::clone(&self.parts.account);
+        self.under_way.push(Box::pin(async move {
+            let reply = account.sign_up(&sign_up).await;
+            Landed { job, departure, reply }
+        }));
+        Ok(())
+    }
+
+    /// The ids of the custom fields that a contact uses. A name that the account lacks is looked up anew once, and then
+    /// is for a person to mend: the row is as good as its file's other rows.
+    fn custom_field_ids(&mut self, job: &Job) -> Result<BTreeMap<String, String>, Settlement> {
+        let now = self.parts.clock.now();
+        let mut ids = BTreeMap::new();
+        for name in job.contact().custom_fields().keys() {
+            match self.directory.custom_fields.get(name) {
+                Some(id) => {
+                    ids.insert(name.clone(), id.clone());
+                }
+                None if self.gate.ask_directory_again(now) => {
+                    let reason = format!("looking for the custom field `{name}`");
+                    return Err(Settlement::Later { at: now, reason, counts: false });
+                }
+                None => {
+                    let reason = format!("the account has no custom field named `{name}`: make it there");
+                    return Err(Settlement::Held { reason });
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// An answer came: what it says about the account goes to the gate, what it says about the row to the outbox.
+    pub(super) async fn land(&mut self, landed: Landed) -> Result<(), OutboxError> {
+        let Landed { job, departure, reply } = landed;
+        self.pace.answered(departure, Instant::now());
+        let now = self.parts.clock.now();
+        tracing::debug!(
+            entry = job.entry(),
+            status = reply.trace.status,
+            error_key = reply.trace.error_key,
+            "the account answered"
+        );
+        self.heed(&reply.answer, &reply.trace, now).await?;
+        if matches!(reply.answer, Answer::List { .. }) {
+            self.gate.ask_directory_again(now);
+        }
+        let history = History {
+            attempts: job.attempts(),
+            tried_since: job.tried_since(),
+            give_up_after: self.parts.give_up_after,
+        };
+        let settlement = verdict(&reply.answer, history, now, rand::random());
+        self.write(Fate { job, settlement, record: record(reply.trace) }).await
+    }
+
+    /// Writes a fate down; if that cannot be now, it is kept and nothing else is taken before it is written.
+    pub(super) async fn write(&mut self, fate: Fate) -> Result<(), OutboxError> {
+        let now = self.parts.clock.now();
+        let Fate { job, settlement, record } = fate;
+        let (outcome, settlement, record) = self
+            .parts
+            .outbox
+            .ask(move |outbox| (outbox.settle(job, &settlement, &record, now), settlement, record))
+            .await;
+        match outcome {
+            Ok(file_finished) => {
+                if file_finished {
+                    self.parts.wake.hint();
+                }
+                Ok(())
+            }
+            Err(unsettled) => {
+                let error = unsettled.error;
+                self.unwritten.push(Fate { job: unsettled.job, settlement, record });
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes down what could not be written before.
+    pub(super) async fn write_again(&mut self) -> Result<(), OutboxError> {
+        while let Some(fate) = self.unwritten.pop() {
+            self.write(fate).await?;
+        }
+        Ok(())
+    }
+}

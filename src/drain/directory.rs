@@ -1,0 +1,147 @@
+//! Reading the account's lists and custom fields when a route or a row needs a name that is not known.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::time::{Instant as TokioInstant, sleep_until};
+
+use super::calls::record;
+use super::lanes::Lanes;
+use super::{Drain, Step};
+use crate::constant_contact::{Account, Answer, CUSTOM_FIELDS, LISTS, Page, Reply};
+use crate::outbox::{Directory, Obstacle, OutboxError};
+
+/// Which part of the directory a call reads.
+#[derive(Clone, Copy)]
+enum Part {
+    Lists,
+    CustomFields,
+}
+
+impl<A: Account> Drain<A> {
+    /// Whether lists should be read now: rows wait on a route whose lists are unknown, or a row asked for it.
+    pub(super) fn directory_is_wanted(&self, waiting: &[(String, u64)], now: Timestamp) -> bool {
+        self.gate.directory_is_wanted()
+            || (self.blocked_and_waiting(waiting) && self.gate.directory_again_at() <= now)
+    }
+
+    /// The next look is at the row's due time, or earlier when lists may be read again for a blocked route.
+    pub(super) fn next_look(&self, waiting: &[(String, u64)], due: Timestamp) -> Timestamp {
+        self.next_directory_look(waiting).map_or(due, |look| look.min(due))
+    }
+
+    /// When lists may be read again, if rows wait for that.
+    pub(super) fn next_directory_look(&self, waiting: &[(String, u64)]) -> Option<Timestamp> {
+        self.blocked_and_waiting(waiting).then(|| self.gate.directory_again_at())
+    }
+
+    fn blocked_and_waiting(&self, waiting: &[(String, u64)]) -> bool {
+        waiting.iter().any(|(folder, _)| self.lanes.blocked.contains_key(folder))
+    }
+
+    /// Reads lists and custom fields, page by page, and opens or blocks the routes accordingly.
+    pub(super) async fn read_directory(&mut self) -> Result<Step, OutboxError> {
+        let now = self.parts.clock.now();
+        self.gate.directory_asked(now);
+        let mut directory = Directory::default();
+        for part in [Part::Lists, Part::CustomFields] {
+            let Some(items) = self.read_all(part).await? else { return Ok(Step::Worked) };
+            match part {
+                Part::Lists => directory.lists.extend(items),
+                Part::CustomFields => directory.custom_fields.extend(items.into_iter().map(|(id, name)| (name, id))),
+            }
+        }
+        directory.read_at = Some(now);
+        let stored = directory.clone();
+        self.parts.outbox.ask(move |outbox| outbox.set_directory(&stored, now)).await?;
+        self.gate.directory_read(now);
+        self.lanes = Lanes::resolve(&self.parts.routes, &directory);
+        self.directory = directory;
+        self.tell_routes().await?;
+        Ok(Step::Worked)
+    }
+
+    /// All pages of one part; `None` when the account could not be asked, which the gate then knows.
+    async fn read_all(&mut self, part: Part) -> Result<Option<Vec<(String, String)>>, OutboxError> {
+        let (mut items, mut next) = (Vec::new(), None);
+        loop {
+            match self.read_page(part, next.as_deref()).await? {
+                Some(page) => {
+                    items.extend(page.items);
+                    if page.next.is_none() {
+                        return Ok(Some(items));
+                    }
+                    next = page.next;
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn read_page(&mut self, part: Part, next: Option<&str>) -> Result<Option<Page>, OutboxError> {
+        while let Err(free) = self.pace.may_leave(Instant::now()) {
+            match free {
+                Some(at) => sleep_until(TokioInstant::from_std(at)).await,
+                // Every place in the window is taken by a call under way: its answer frees one.
+                None => self.land_next().await?,
+            }
+        }
+        let (now, per_day) = (self.parts.clock.now(), self.parts.limits.per_day);
+        let endpoint = match part {
+            Part::Lists => LISTS,
+            Part::CustomFields => CUSTOM_FIELDS,
+        };
+        let call = self.parts.outbox.ask(move |outbox| outbox.begin_account_call(endpoint, per_day, now)).await?;
+        let Some(call) = call else {
+            self.day_is_spent(now).await?;
+            return Ok(None);
+        };
+        let departure = self.pace.leave();
+        let Reply { answer, trace } = match part {
+            Part::Lists => self.parts.account.lists(next).await,
+            Part::CustomFields => self.parts.account.custom_fields(next).await,
+        };
+        self.pace.answered(departure, Instant::now());
+        let now = self.parts.clock.now();
+        self.heed(&answer, &trace, now).await?;
+        let record = record(trace);
+        self.parts.outbox.ask(move |outbox| outbox.end_account_call(call, &record, now)).await?;
+        Ok(match answer {
+            Answer::Done(page) => Some(page),
+            _ => None,
+        })
+    }
+
+    async fn land_next(&mut self) -> Result<(), OutboxError> {
+        match futures_util::StreamExt::next(&mut self.under_way).await {
+            Some(landed) => self.land(landed).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells `status` about routes that cannot be sent, and about rows of routes that are configured no more.
+    pub(super) async fn tell_routes(&mut self) -> Result<(), OutboxError> {
+        if self.directory.read_at.is_none() {
+            return Ok(());
+        }
+        let folders: Vec<String> = self.parts.routes.iter().map(|route| route.folder.clone()).collect();
+        for folder in folders {
+            let blocked = self.lanes.blocked.get(&folder).cloned();
+            let obstacle = blocked.map(|reason| Obstacle::attention(format!("route `{folder}`: {reason}")));
+            self.teller.tell(&format!("route {folder}"), obstacle).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells `status` about rows whose route is configured no more: they wait until it is again, or are dropped.
+    pub(super) async fn tell_orphans(&mut self) -> Result<(), OutboxError> {
+        let waiting = self.parts.outbox.ask(|outbox| outbox.waiting_routes()).await?;
+        for (folder, rows) in waiting {
+            if !self.parts.routes.iter().any(|route| route.folder == folder) {
+                let reason = format!("{rows} rows wait on route `{folder}`, which the configuration no longer has: add it again");
+                self.teller.tell(&format!("route {folder}"), Some(Obstacle::attention(reason))).await?;
+            }
+        }
+        Ok(())
+    }
+}

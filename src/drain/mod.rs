@@ -1,0 +1,273 @@
+//! Loop 2: from the outbox to the account.
+//!
+//! Owns when a call leaves: paced under the limit per second, within the day's, with pauses where the account asks for
+//! them. Promises that nothing is sent without a written call and that every answer is written before the row moves on,
+//! however often the write must be tried. Leaves the meaning of bytes to `constant_contact`, the fate of a row to
+//! [`verdict`], and remembering to `outbox`.
+
+mod calls;
+mod directory;
+mod gate;
+mod lanes;
+mod outage;
+mod pace;
+mod verdict;
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio::{select, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use calls::Landed;
+pub use gate::Findings;
+use gate::Gate;
+use lanes::Lanes;
+use pace::Pace;
+
+use crate::clock::Clock;
+use crate::config::{Limits, Route};
+use crate::constant_contact::{Account, SIGN_UP};
+use crate::outbox::{Directory, Due, Obstacle, OutboxError, SharedOutbox, Take, Teller};
+use crate::wake::Wake;
+
+/// More calls under way than this would not go faster at the service's limit, and each could be in doubt after a crash.
+const UNDER_WAY: usize = 8;
+/// After a write failed (a full disk, a stray lock), how long until it is tried again.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How long answers are waited for when the daemon stops; systemd and people expect it to be gone within five seconds.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// `run --once` waits for pauses up to this long; what is due later is left to a later run.
+const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the drain needs.
+pub struct Parts<A> {
+    /// Where the rows are.
+    pub outbox: SharedOutbox,
+    /// Where they go.
+    pub account: Arc<A>,
+    /// Which way.
+    pub routes: Vec<Route>,
+    /// How fast, and how many a day.
+    pub limits: Limits,
+    /// How long a row is tried.
+    pub give_up_after: Duration,
+    /// The time.
+    pub clock: Clock,
+    /// The hint that is shared with the other loop.
+    pub wake: Wake,
+}
+
+/// Loop 2.
+pub struct Drain<A> {
+    parts: Parts<A>,
+    lanes: Lanes,
+    pace: Pace,
+    gate: Gate,
+    under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send>>>,
+    /// Answers that could not be written down yet; nothing is taken before they are.
+    unwritten: Vec<calls::Fate>,
+    /// The account's lists and custom fields as last read.
+    directory: Directory,
+    /// What `status` is told, so that it is written only when it changes.
+    teller: Teller,
+}
+
+/// What a look at the table came to.
+enum Step {
+    /// Something was done: look again.
+    Worked,
+    /// Nothing to do before a time, a hint or an answer.
+    Idle { until: Option<Timestamp> },
+}
+
+impl<A: Account> Drain<A> {
+    /// Starts where the process before stopped: what was under way is due again, and its calls still count.
+    pub async fn start(parts: Parts<A>) -> Result<Self, OutboxError> {
+        let now = parts.clock.now();
+        let seed = parts.limits.per_second.get();
+        let (recovered, calls, directory, quota) = parts
+            .outbox
+            .ask(move |outbox| {
+                Ok::<_, OutboxError>((
+                    outbox.recover(now)?,
+                    outbox.latest_calls(seed)?,
+                    outbox.directory()?,
+                    outbox.time_of(gate::QUOTA_UNTIL)?,
+                ))
+            })
+            .await?;
+        if recovered > 0 {
+            tracing::warn!(rows = recovered, "answers were lost with the process before; these rows are tried again");
+        }
+        let mut pace = Pace::new(parts.limits.per_second);
+        pace.remember(calls.into_iter().filter_map(|at| instant(at, now)));
+        let lanes = Lanes::resolve(&parts.routes, &directory);
+        let gate = Gate::new(directory.read_at, quota);
+        let teller = Teller::new(parts.outbox.clone(), parts.clock.clone());
+        let mut drain = Self {
+            parts,
+            lanes,
+            pace,
+            gate,
+            directory,
+            under_way: FuturesUnordered::new(),
+            unwritten: Vec::new(),
+            teller,
+        };
+        drain.tell_routes().await?;
+        drain.tell_orphans().await?;
+        Ok(drain)
+    }
+
+    /// What this run found out about the account, for the exit status of `run --once`.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.gate.findings(!self.lanes.blocked.is_empty())
+    }
+
+    /// Runs until told to stop; what is under way then gets a moment to be answered.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), OutboxError> {
+        while !stop.is_cancelled() {
+            let wake = self.parts.wake.clone();
+            let mut hint = pin!(wake.listen());
+            // Registered before looking: no hint is lost.
+            hint.as_mut().enable();
+            let until = match self.step().await {
+                Ok(Step::Worked) => continue,
+                Ok(Step::Idle { until }) => self.parts.clock.nap_until(until),
+                Err(error) => self.bear(error)?,
+            };
+            select! {
+                () = hint => {}
+                () = sleep(until) => {}
+                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                () = stop.cancelled() => {}
+            }
+        }
+        self.finish().await
+    }
+
+    /// Works until nothing is due within a short patience and nothing is under way, or until told to stop.
+    pub async fn run_once(&mut self, stop: &CancellationToken) -> Result<(), OutboxError> {
+        while !stop.is_cancelled() {
+            let nap = match self.step().await {
+                Ok(Step::Worked) => continue,
+                Ok(Step::Idle { until }) => {
+                    let patience = self.parts.clock.now().checked_add(ONCE_PATIENCE).unwrap_or(Timestamp::MAX);
+                    if self.under_way.is_empty() && until.is_none_or(|until| until > patience) {
+                        return Ok(());
+                    }
+                    self.parts.clock.nap_until(until)
+                }
+                Err(error) => self.bear(error)?,
+            };
+            select! {
+                () = sleep(nap) => {}
+                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                () = stop.cancelled() => {}
+            }
+        }
+        self.finish().await
+    }
+
+    /// Looks at the table and does one thing.
+    async fn step(&mut self) -> Result<Step, OutboxError> {
+        let now = self.parts.clock.now();
+        self.write_again().await?;
+        let room = if self.gate.probes() { 1 } else { UNDER_WAY };
+        if self.under_way.len() >= room {
+            return Ok(Step::Idle { until: None });
+        }
+        let routes = self.lanes.routes();
+        let (due, waiting) = self
+            .parts
+            .outbox
+            .ask(move |outbox| Ok::<_, OutboxError>((outbox.due(&routes, now)?, outbox.waiting_routes()?)))
+            .await?;
+        let unknown = self.directory_is_wanted(&waiting, now);
+        match due {
+            _ if unknown => {}
+            Due::Now => {}
+            Due::At(at) => return Ok(Step::Idle { until: Some(self.next_look(&waiting, at)) }),
+            Due::Never => return Ok(Step::Idle { until: self.next_directory_look(&waiting) }),
+        }
+        if let Some(until) = self.closed(now).await? {
+            return Ok(Step::Idle { until: Some(until) });
+        }
+        if let Err(free) = self.pace.may_leave(Instant::now()) {
+            return Ok(Step::Idle { until: free.map(|at| wall(at, now)) });
+        }
+        if unknown {
+            return self.read_directory().await;
+        }
+        self.take(now).await
+    }
+
+    /// Takes a row and sends it.
+    async fn take(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
+        let routes = self.lanes.routes();
+        let per_day = self.parts.limits.per_day;
+        match self.parts.outbox.ask(move |outbox| outbox.take(&routes, SIGN_UP, per_day, now)).await? {
+            Take::Job(job) => {
+                self.send(*job).await?;
+                Ok(Step::Worked)
+            }
+            Take::Skipped { file_finished } => {
+                if file_finished {
+                    self.parts.wake.hint();
+                }
+                Ok(Step::Worked)
+            }
+            Take::Nothing => Ok(Step::Idle { until: None }),
+            Take::Spent => self.day_is_spent(now).await,
+        }
+    }
+
+    /// Our own count of the day is full: nothing leaves before the service's clock says midnight.
+    async fn day_is_spent(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
+        let until = gate::midnight_after(now);
+        let reason = format!("the day's {} calls are spent", self.parts.limits.per_day);
+        self.teller.tell("account", Some(Obstacle::waiting(reason, Some(until)))).await?;
+        Ok(Step::Idle { until: Some(until) })
+    }
+
+    /// A fault of the outbox: one that passes is waited out, any other ends the daemon.
+    fn bear(&self, error: OutboxError) -> Result<Duration, OutboxError> {
+        if !error.is_passing() {
+            return Err(error);
+        }
+        tracing::error!(%error, "the outbox cannot be written; trying again");
+        Ok(WRITE_AGAIN_AFTER)
+    }
+
+    /// Gives what is under way a moment to be answered; what is not is known to be in doubt at the next start.
+    async fn finish(&mut self) -> Result<(), OutboxError> {
+        let patience = sleep(STOP_PATIENCE);
+        let mut patience = pin!(patience);
+        while !self.under_way.is_empty() {
+            select! {
+                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                () = &mut patience => break,
+            }
+        }
+        self.write_again().await
+    }
+}
+
+/// Where a wall-clock time lies on the monotonic clock, as far as it can be told.
+fn instant(at: Timestamp, now: Timestamp) -> Option<Instant> {
+    let ago = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    Instant::now().checked_sub(ago)
+}
+
+/// Where a monotonic time lies on the wall clock.
+fn wall(at: Instant, now: Timestamp) -> Timestamp {
+    now.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(now)
+}
+
