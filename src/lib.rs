@@ -9,4 +9,5 @@ pub mod inbox;
 pub mod oauth;
 pub mod outbox;
 pub mod plan;
+pub mod sandbox;
 pub mod wake;
