@@ -1,0 +1,44 @@
+//! Where log lines go: standard error, as text or JSON, at the level that was asked for.
+//!
+//! Levels by who must act: error a person soon, warn a person some time, info what changed, debug each call.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people and the journal.
+    Text,
+    /// One object a line, for collectors.
+    Json,
+}
+
+/// The level for so many `-v` and `-q`.
+fn level(verbosity: i8) -> &'static str {
+    match verbosity {
+        ..=-2 => "off",
+        -1 => "error",
+        0 => "info",
+        1 => "debug",
+        2.. => "trace",
+    }
+}
+
+/// Begins to log. `RUST_LOG` wins over `-v` and `-q`; a second call in one process has no effect.
+pub fn begin(verbosity: i8, format: Format) {
+    // Other people's crates speak only when they are worried.
+    let default = format!("warn,mailchute={}", level(verbosity));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    // A second start in one process (tests) keeps the first one's settings.
+    let _begun = match format {
+        Format::Text => builder.with_ansi(stderr().is_terminal() && no_color().is_none()).try_init(),
+        Format::Json => builder.json().try_init(),
+    };
+}
+
+fn no_color() -> Option<std::ffi::OsString> {
+    std::env::var_os("NO_COLOR").filter(|value| !value.is_empty())
+}
