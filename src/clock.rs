@@ -34,7 +34,8 @@ impl Clock {
     /// How long to sleep until a time, as far as one should sleep at all before looking at the clock again.
     #[must_use]
     pub fn nap_until(&self, until: Option<Timestamp>) -> Duration {
-        let left = until.map(|until| Duration::try_from(until.duration_since(self.now())).unwrap_or_default());
+        let left =
+            until.map(|until| Duration::try_from(until.duration_since(self.now())).unwrap_or_default());
         left.map_or(LONGEST_NAP, |left| left.min(LONGEST_NAP))
     }
 

@@ -84,14 +84,25 @@ struct House {
 }
 
 /// Runs until told to stop.
-pub async fn run(config: Config, clock: Clock, wake: Wake, stop: CancellationToken) -> Result<(), DaemonError> {
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    wake: Wake,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
     let house = open(&config, &clock, &wake).await?;
     let drain = Drain::start(house.drain).await?;
     tracing::info!(spool = %config.spool.display(), state = %config.state.display(), "ready");
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
     let mut loops: JoinSet<Result<(), DaemonError>> = JoinSet::new();
-    loops.spawn(watched_over(stop.clone(), { let stop = stop.clone(); async move { Ok(drain.run(stop).await?) } }));
-    loops.spawn(watched_over(stop.clone(), { let stop = stop.clone(); async move { Ok(house.inbox.run(stop).await?) } }));
+    loops.spawn(watched_over(stop.clone(), {
+        let stop = stop.clone();
+        async move { Ok(drain.run(stop).await?) }
+    }));
+    loops.spawn(watched_over(stop.clone(), {
+        let stop = stop.clone();
+        async move { Ok(house.inbox.run(stop).await?) }
+    }));
     loops.spawn(watched_over(stop.clone(), upkeep(Arc::clone(&house.tokens), clock, stop.clone())));
     let mut first_error = None;
     while let Some(ended) = loops.join_next().await {
@@ -152,7 +163,8 @@ async fn open(config: &Config, clock: &Clock, wake: &Wake) -> Result<House, Daem
     prepare_folders(config)?;
     let instance = Instance::take(&config.state, clock.now())?;
     let application = config.application()?;
-    let (inbox_outbox, outbox) = (Outbox::open(&config.state)?, SharedOutbox::new(Outbox::open(&config.state)?));
+    let (inbox_outbox, outbox) =
+        (Outbox::open(&config.state)?, SharedOutbox::new(Outbox::open(&config.state)?));
     let tokens = Arc::new(Tokens::open(&config.state, application, clock.as_fn())?);
     let account = Arc::new(Client::new(config.base_url.clone(), Arc::clone(&tokens))?);
     let inbox = Inbox::new(inbox::Parts {

@@ -1,5 +1,6 @@
 //! Mailchute: drop a file into a folder, and the people in it are on your Constant Contact lists.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod constant_contact;
@@ -13,4 +14,5 @@ pub mod oauth;
 pub mod outbox;
 pub mod plan;
 pub mod sandbox;
+pub mod status;
 pub mod wake;

@@ -25,8 +25,8 @@ use toml::Spanned;
 use url::Url;
 
 pub use place::ConfigError;
-pub(crate) use place::nearest;
 use place::Source;
+pub(crate) use place::nearest;
 use raw::{RawApplication, RawConfig, RawRoute};
 
 use crate::oauth::Application;
@@ -230,7 +230,8 @@ impl Config {
     }
 
     fn secret(&self, configured: Option<&Path>) -> Result<Option<SecretString>, ConfigError> {
-        let credential = env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("client_secret"));
+        let credential =
+            env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join("client_secret"));
         if let Some(path) = credential.filter(|path| path.exists()) {
             return self.read_secret(&path).map(Some);
         }
@@ -248,7 +249,9 @@ impl Config {
             .map_err(|error| self.secret_error(format!("{} cannot be read: {error}", path.display())))?;
         let secret = text.trim();
         if secret.is_empty() {
-            return Err(self.secret_error(format!("{} is empty: put the client secret into it", path.display())));
+            return Err(
+                self.secret_error(format!("{} is empty: put the client secret into it", path.display()))
+            );
         }
         Ok(SecretString::from(secret))
     }
@@ -286,7 +289,9 @@ fn find(given: Option<&Path>) -> Result<PathBuf, ConfigError> {
         file: user.unwrap_or_else(|| PathBuf::from(SYSTEM_CONFIG)),
         line: None,
         key: None,
-        problem: format!("there is no configuration here, nor at {SYSTEM_CONFIG}: `mailchute init` writes one"),
+        problem: format!(
+            "there is no configuration here, nor at {SYSTEM_CONFIG}: `mailchute init` writes one"
+        ),
     })
 }
 
@@ -302,7 +307,8 @@ impl Folders {
     fn new(file: &Path) -> Self {
         let base = file.parent().map(Path::to_owned).unwrap_or_default();
         // systemd separates several StateDirectory= entries by colons; the first one is ours.
-        let service = env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+        let service =
+            env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
         let data = service.or_else(|| project().map(|dirs| dirs.data_dir().to_owned()));
         Self { base: std::path::absolute(&base).unwrap_or(base), file: file.to_owned(), data }
     }
@@ -310,7 +316,9 @@ impl Folders {
     fn resolve(&self, named: Option<&Path>, below_data: &str) -> Result<PathBuf, ConfigError> {
         match (named, &self.data) {
             (Some(path), _) => Ok(self.base.join(path)),
-            (None, Some(data)) => Ok(if below_data.is_empty() { data.clone() } else { data.join(below_data) }),
+            (None, Some(data)) => {
+                Ok(if below_data.is_empty() { data.clone() } else { data.join(below_data) })
+            }
             (None, None) => Err(ConfigError {
                 file: self.file.clone(),
                 line: None,
@@ -323,7 +331,10 @@ impl Folders {
 
 fn address(configured: Option<&values::Address>, default: &str) -> Url {
     configured.map_or_else(
-        || Url::parse(default).unwrap_or_else(|error| unreachable!("the default {default} is an address: {error}")),
+        || {
+            Url::parse(default)
+                .unwrap_or_else(|error| unreachable!("the default {default} is an address: {error}"))
+        },
         |address| address.0.clone(),
     )
 }
@@ -343,7 +354,8 @@ fn application(
     }
     let redirect = &inner.redirect_uri;
     if let Err(error) = Url::parse(redirect.get_ref()) {
-        let problem = format!("is not an address ({error}): write the string that is registered in the portal");
+        let problem =
+            format!("is not an address ({error}): write the string that is registered in the portal");
         return Err(source.error_at(redirect.span().start, problem));
     }
     let folders = Folders::new(source.file);
@@ -361,7 +373,8 @@ fn application(
 
 fn routes(source: &Source<'_>, raw: &[Spanned<RawRoute>]) -> Result<Vec<Route>, ConfigError> {
     if raw.is_empty() {
-        let mut error = source.error_at(source.text.len(), "there is none, so no folder leads to a list: add one");
+        let mut error =
+            source.error_at(source.text.len(), "there is none, so no folder leads to a list: add one");
         error.key = Some("[[route]]".to_owned());
         return Err(error);
     }
@@ -370,7 +383,9 @@ fn routes(source: &Source<'_>, raw: &[Spanned<RawRoute>]) -> Result<Vec<Route>, 
         let route = route(source, spanned)?;
         if routes.iter().any(|other| other.folder == route.folder) {
             let at = spanned.get_ref().folder.span().start;
-            return Err(source.error_at(at, format!("`{}` has a route already: a folder has one", route.folder)));
+            return Err(
+                source.error_at(at, format!("`{}` has a route already: a folder has one", route.folder))
+            );
         }
         routes.push(route);
     }
@@ -390,11 +405,13 @@ fn route(source: &Source<'_>, spanned: &Spanned<RawRoute>) -> Result<Route, Conf
         return Err(error);
     };
     if *consent.get_ref() == Consent::Implicit {
-        let problem = "\"implicit\" (bulk import) is not in this version: only \"explicit\" routes can be delivered";
+        let problem =
+            "\"implicit\" (bulk import) is not in this version: only \"explicit\" routes can be delivered";
         return Err(source.error_at(consent.span().start, problem));
     }
     if raw.lists.iter().all(|list| list.trim().is_empty()) {
-        let mut error = source.error_at(spanned.span().start, "names no list: the service needs at least one");
+        let mut error =
+            source.error_at(spanned.span().start, "names no list: the service needs at least one");
         error.key = Some("route.lists".to_owned());
         return Err(error);
     }
@@ -434,7 +451,10 @@ fn without_effect(raw: &RawConfig) -> Vec<String> {
         ("delivery.heartbeat_url", raw.delivery.heartbeat_url.is_some()),
         ("metrics.listen", raw.metrics.as_ref().is_some_and(|metrics| metrics.listen.port() != 0)),
     ];
-    set.into_iter().filter(|(_, set)| *set).map(|(key, _)| format!("`{key}` has no effect in this version")).collect()
+    set.into_iter()
+        .filter(|(_, set)| *set)
+        .map(|(key, _)| format!("`{key}` has no effect in this version"))
+        .collect()
 }
 
 #[cfg(test)]

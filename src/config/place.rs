@@ -46,12 +46,14 @@ impl Source<'_> {
         let message = error.message();
         if let Some(unknown) = unknown_key(message) {
             let mut found = self.error_at(offset, unknown_key_problem(message));
-            let table = found.key.as_deref().and_then(|k| k.rsplit_once('.')).map(|(table, _)| table.to_owned());
+            let table =
+                found.key.as_deref().and_then(|k| k.rsplit_once('.')).map(|(table, _)| table.to_owned());
             found.key = Some(table.map_or(unknown.to_owned(), |table| format!("{table}.{unknown}")));
             return found;
         }
         if message == "missing field `application`" {
-            let mut found = self.error_at(0, "this table is missing: put the developer portal's client_id into it");
+            let mut found =
+                self.error_at(0, "this table is missing: put the developer portal's client_id into it");
             found.key = Some("[application]".to_owned());
             return found;
         }
@@ -93,7 +95,8 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
         let end = start + line.len();
         let bare = line.trim();
         if bare.starts_with('[') {
-            table = bare.trim_matches(|c| c == '[' || c == ']').split(']').next().unwrap_or_default().to_owned();
+            table =
+                bare.trim_matches(|c| c == '[' || c == ']').split(']').next().unwrap_or_default().to_owned();
         }
         if offset < end {
             let key = bare.split('=').next().unwrap_or_default().trim().trim_matches('"');

@@ -61,7 +61,10 @@ fn wrong_values_name_line_key_and_what_would_be_right() {
 #[test]
 fn consent_has_no_default() {
     let said = swapped("consent = \"explicit\"\n", "");
-    assert!(said.starts_with("/etc/mailchute/mailchute.toml:8: `route.consent`: is missing. Say \"explicit\""), "{said}");
+    assert!(
+        said.starts_with("/etc/mailchute/mailchute.toml:8: `route.consent`: is missing. Say \"explicit\""),
+        "{said}"
+    );
     assert!(swapped("\"explicit\"", "\"maybe\"").contains("unknown variant `maybe`"));
 }
 

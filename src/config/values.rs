@@ -15,7 +15,9 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Span).map_err(|_| {
-            D::Error::custom(format!("`{text}` is not a span of time: write it as \"2s\", \"5m\", \"3h\" or \"90d\""))
+            D::Error::custom(format!(
+                "`{text}` is not a span of time: write it as \"2s\", \"5m\", \"3h\" or \"90d\""
+            ))
         })
     }
 }
@@ -27,9 +29,9 @@ pub(super) struct Size(pub(super) u64);
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse::<bytesize::ByteSize>()
-            .map(|size| Size(size.as_u64()))
-            .map_err(|_| D::Error::custom(format!("`{text}` is not a size: write it as \"500MB\" or \"1GiB\"")))
+        text.parse::<bytesize::ByteSize>().map(|size| Size(size.as_u64())).map_err(|_| {
+            D::Error::custom(format!("`{text}` is not a size: write it as \"500MB\" or \"1GiB\""))
+        })
     }
 }
 

@@ -68,9 +68,7 @@ impl Client {
             // `ready` was asked just before; only a token that ended in between comes here.
             Err(unavailable) => return lost(format!("no token: {unavailable}")),
         };
-        let request = request
-            .header("Accept", "application/json")
-            .bearer_auth(token.secret.expose_secret());
+        let request = request.header("Accept", "application/json").bearer_auth(token.secret.expose_secret());
         match receive(request).await {
             Ok((status, body)) => {
                 read(Raw { status: status.as_u16(), body: &body, generation: token.generation })
@@ -79,7 +77,14 @@ impl Client {
         }
     }
 
-    async fn page(&self, endpoint: &str, limit: &str, things: &str, id: &str, next: Option<&str>) -> Reply<Page> {
+    async fn page(
+        &self,
+        endpoint: &str,
+        limit: &str,
+        things: &str,
+        id: &str,
+        next: Option<&str>,
+    ) -> Reply<Page> {
         let request = match next.map(|href| self.page_url(href)) {
             None => self.http.get(self.url(endpoint)).query(&[("limit", limit)]),
             Some(Some(url)) => self.http.request(Method::GET, url),

@@ -97,7 +97,10 @@ fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -> Reply<T> 
             Some(done) => Reply { answer: Answer::Done(done), trace },
             None => Reply {
                 answer: Answer::Later(Passing::Rubbish),
-                trace: Trace { message: Some(format!("no such answer expected: {}", words(raw.body))), ..trace },
+                trace: Trace {
+                    message: Some(format!("no such answer expected: {}", words(raw.body))),
+                    ..trace
+                },
             },
         };
     }
@@ -150,7 +153,8 @@ fn complaint(body: &[u8]) -> Complaint {
     Complaint {
         key: all.iter().find_map(|error| error.error_key.clone()),
         by_the_service: all.iter().any(|error| error.error_key.is_some()),
-        message: join(all.into_iter().filter_map(|error| error.error_message).collect()).map(|words| clip(&words)),
+        message: join(all.into_iter().filter_map(|error| error.error_message).collect())
+            .map(|words| clip(&words)),
     }
 }
 
@@ -201,20 +205,35 @@ mod tests {
         assert_eq!(meaning(201, r#"{"contact_id":"u-1","action":"created"}"#), done(true));
         assert_eq!(meaning(200, r#"{"action":"updated","x":null,"contact_id":"u-1"}"#), done(false));
         assert_eq!(meaning(201, r#"{"contact_id":"u-1"}"#), done(true));
-        for rubbish in ["", HTML, "{}", r#"{"contact_id":""}"#, r#"{"contact_id":"u-1","action":"cre"#, "[]", "null"] {
+        for rubbish in
+            ["", HTML, "{}", r#"{"contact_id":""}"#, r#"{"contact_id":"u-1","action":"cre"#, "[]", "null"]
+        {
             assert_eq!(meaning(200, rubbish), Answer::Later(Passing::Rubbish), "{rubbish}");
         }
     }
 
     #[test]
     fn each_status_has_its_meaning_in_the_services_own_shape() {
-        let array = |key: &str, message: &str| format!(r#"[{{"error_key":"{key}","error_message":"{message}"}}]"#);
+        let array =
+            |key: &str, message: &str| format!(r#"[{{"error_key":"{key}","error_message":"{message}"}}]"#);
         let invalid = "contacts.api.validation.error";
         let cases = [
-            (400, array(invalid, "email_address is invalid"), never(Some("email"), "email_address is invalid")),
-            (400, array(invalid, "first_name is too long"), never(Some("first_name"), "first_name is too long")),
+            (
+                400,
+                array(invalid, "email_address is invalid"),
+                never(Some("email"), "email_address is invalid"),
+            ),
+            (
+                400,
+                array(invalid, "first_name is too long"),
+                never(Some("first_name"), "first_name is too long"),
+            ),
             (400, array(invalid, "odd"), never(None, "odd")),
-            (400, array(invalid, "list_memberships is invalid"), Answer::List { reason: "list_memberships is invalid".into() }),
+            (
+                400,
+                array(invalid, "list_memberships is invalid"),
+                Answer::List { reason: "list_memberships is invalid".into() },
+            ),
             (404, array("contacts.api.not_found", "gone"), Answer::List { reason: "gone".into() }),
             (409, array("contacts.api.conflict", "busy"), Answer::Later(Passing::Conflict)),
             (415, array("x", "wrong type"), Answer::Hold { reason: "HTTP 415: wrong type".into() }),
@@ -230,7 +249,10 @@ mod tests {
     fn the_token_and_the_permission_are_told_apart() {
         let unauthorized = r#"{"error_key":"unauthorized","error_message":"Unauthorized"}"#;
         assert_eq!(meaning(401, unauthorized), Answer::LoginNeeded { generation: 7 });
-        assert_eq!(meaning(403, r#"{"message":"Forbidden"}"#), Answer::Forbidden { reason: "Forbidden".into() });
+        assert_eq!(
+            meaning(403, r#"{"message":"Forbidden"}"#),
+            Answer::Forbidden { reason: "Forbidden".into() }
+        );
     }
 
     #[test]
@@ -263,7 +285,9 @@ mod tests {
 
     #[test]
     fn a_page_needs_its_things_and_says_where_the_next_is() {
-        let read = |body: &str| page(Raw { status: 200, body: body.as_bytes(), generation: 1 }, "lists", "list_id").answer;
+        let read = |body: &str| {
+            page(Raw { status: 200, body: body.as_bytes(), generation: 1 }, "lists", "list_id").answer
+        };
         let full = r#"{"lists":[{"list_id":"l-1","name":"News","x":1}],"_links":{"next":{"href":"/v3/contact_lists?cursor=a"}}}"#;
         let items = vec![("l-1".to_owned(), "News".to_owned())];
         assert_eq!(read(full), Answer::Done(Page { items, next: Some("/v3/contact_lists?cursor=a".into()) }));

@@ -21,8 +21,9 @@ pub(super) fn anniversary(text: &str) -> Result<String, String> {
 /// Month and day of birth.
 pub(super) fn birthday(month: &str, day: &str) -> Result<(u8, u8), String> {
     let date = civil(&LEAP_YEAR.to_string(), month, day);
-    date.and_then(|date| Some((u8::try_from(date.month()).ok()?, u8::try_from(date.day()).ok()?)))
-        .ok_or_else(|| format!("month `{month}` and day `{day}` are no day of the year: write numbers, 1-12 and 1-31"))
+    date.and_then(|date| Some((u8::try_from(date.month()).ok()?, u8::try_from(date.day()).ok()?))).ok_or_else(
+        || format!("month `{month}` and day `{day}` are no day of the year: write numbers, 1-12 and 1-31"),
+    )
 }
 
 fn civil(year: &str, month: &str, day: &str) -> Option<Date> {

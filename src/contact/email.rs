@@ -62,12 +62,17 @@ impl FromStr for EmailAddress {
 
     fn from_str(text: &str) -> Result<Self, NotAnAddress> {
         let bare = unwrap(text);
-        let refuse = |why: &str| Err(NotAnAddress(format!("`{}` is not an e-mail address: {why}", shown(text))));
+        let refuse =
+            |why: &str| Err(NotAnAddress(format!("`{}` is not an e-mail address: {why}", shown(text))));
         let Some((local, domain)) = bare.rsplit_once('@') else {
             return refuse(if bare.is_empty() { "it is empty" } else { "it has no @" });
         };
         if local.is_empty() || domain.is_empty() {
-            return refuse(if local.is_empty() { "nothing stands before the @" } else { "nothing follows the @" });
+            return refuse(if local.is_empty() {
+                "nothing stands before the @"
+            } else {
+                "nothing follows the @"
+            });
         }
         if !local.is_ascii() {
             return refuse("the part before the @ has letters that mail cannot carry everywhere");
@@ -82,10 +87,7 @@ impl FromStr for EmailAddress {
         if address.chars().count() > LONGEST {
             return refuse(&format!("it has more than {LONGEST} characters"));
         }
-        let strict = Options::default()
-            .with_required_tld()
-            .without_display_text()
-            .without_domain_literal();
+        let strict = Options::default().with_required_tld().without_display_text().without_domain_literal();
         match Syntax::parse_with_options(&address, strict) {
             Ok(_) if local.starts_with('"') => refuse("the service takes no quotes before the @"),
             Ok(_) => Ok(Self(address)),
@@ -159,7 +161,15 @@ mod tests {
         insta::assert_snapshot!(refused("@example.org"), @"`@example.org` is not an e-mail address: nothing stands before the @");
         insta::assert_snapshot!(refused("ja ne@example.org"), @"`ja ne@example.org` is not an e-mail address: it has a blank in it");
         insta::assert_snapshot!(refused("jane@localhost"), @"`jane@localhost` is not an e-mail address: the part after the @ is not a full domain like example.org");
-        for text in ["jane@[127.0.0.1]", "\"jane\"@example.org", "jané@example.org", "a@b", "a@b@c.org", "jane..d@example.org", "jane@exa_mple..org"] {
+        for text in [
+            "jane@[127.0.0.1]",
+            "\"jane\"@example.org",
+            "jané@example.org",
+            "a@b",
+            "a@b@c.org",
+            "jane..d@example.org",
+            "jane@exa_mple..org",
+        ] {
             refused(text);
         }
         assert!(refused(&format!("{}@example.org", "j".repeat(70))).contains("more than 80"));

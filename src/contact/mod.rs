@@ -210,7 +210,9 @@ impl Contact {
         };
         let email = match written {
             None | Some("") => return Err(reject(&Field::Email, "the row has no address".to_owned())),
-            Some(text) => text.parse().map_err(|error: NotAnAddress| reject(&Field::Email, error.to_string()))?,
+            Some(text) => {
+                text.parse().map_err(|error: NotAnAddress| reject(&Field::Email, error.to_string()))?
+            }
         };
         let details = details(&row.cells).map_err(|(field, reason)| reject(&field, reason))?;
         Ok(Self { email, details })
@@ -262,7 +264,9 @@ fn details(cells: &[(Field, String)]) -> Result<Details, Complaint> {
             Field::JobTitle => details.job_title = limited(LONGEST_NAME)?,
             Field::CompanyName => details.company_name = limited(LONGEST_NAME)?,
             Field::PhoneNumber => details.phone_number = limited(LONGEST_PHONE)?,
-            Field::Anniversary => details.anniversary = Some(dates::anniversary(text).map_err(|e| (field.clone(), e))?),
+            Field::Anniversary => {
+                details.anniversary = Some(dates::anniversary(text).map_err(|e| (field.clone(), e))?)
+            }
             Field::BirthdayMonth => month = Some((field, text)),
             Field::BirthdayDay => day = Some((field, text)),
             Field::AddressKind => address.kind = kind(field, text)?,
@@ -278,7 +282,9 @@ fn details(cells: &[(Field, String)]) -> Result<Details, Complaint> {
         }
     }
     if details.custom_fields.len() > MOST_CUSTOM_FIELDS {
-        let reason = format!("more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact");
+        let reason = format!(
+            "more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact"
+        );
         return Err((Field::Custom("*".to_owned()), reason));
     }
     details.birthday = birthday(month, day)?;
@@ -315,7 +321,10 @@ fn street_address(mut address: StreetAddress) -> Option<StreetAddress> {
     Some(address)
 }
 
-fn birthday(month: Option<(&Field, &str)>, day: Option<(&Field, &str)>) -> Result<Option<(u8, u8)>, Complaint> {
+fn birthday(
+    month: Option<(&Field, &str)>,
+    day: Option<(&Field, &str)>,
+) -> Result<Option<(u8, u8)>, Complaint> {
     match (month, day) {
         (None, None) => Ok(None),
         (Some((field, month)), Some((_, day))) => {

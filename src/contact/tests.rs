@@ -20,7 +20,12 @@ fn rejected(cells: &[(&str, &str)]) -> (String, String) {
 
 #[test]
 fn empty_cells_are_absent_and_blanks_around_values_go() {
-    let jane = contact(&[("email", "jane@example.org"), ("first_name", " Jane\u{a0}"), ("last_name", ""), ("cf:member_no", "7")]);
+    let jane = contact(&[
+        ("email", "jane@example.org"),
+        ("first_name", " Jane\u{a0}"),
+        ("last_name", ""),
+        ("cf:member_no", "7"),
+    ]);
     assert_eq!(jane.details().first_name.as_deref(), Some("Jane"));
     assert_eq!(jane.details().last_name, None);
     assert_eq!(jane.custom_fields()["member_no"], "7");
@@ -30,7 +35,9 @@ fn empty_cells_are_absent_and_blanks_around_values_go() {
 fn every_limit_names_its_field_and_what_would_be_right() {
     let jane = ("email", "jane@example.org");
     let long = |n: usize| "x".repeat(n);
-    for (name, longest) in [("first_name", 50), ("phone_number", 25), ("street", 255), ("city", 50), ("cf:a", 255)] {
+    for (name, longest) in
+        [("first_name", 50), ("phone_number", 25), ("street", 255), ("city", 50), ("cf:a", 255)]
+    {
         contact(&[jane, (name, &long(longest))]);
         let (field, reason) = rejected(&[jane, (name, &long(longest + 1))]);
         assert_eq!(field, name);
@@ -48,7 +55,8 @@ fn limits_count_characters_and_not_bytes() {
 #[test]
 fn birthdays_need_both_halves_and_must_exist() {
     let jane = ("email", "jane@example.org");
-    let born = |month, day| Contact::from_row(&row(&[jane, ("birthday_month", month), ("birthday_day", day)]));
+    let born =
+        |month, day| Contact::from_row(&row(&[jane, ("birthday_month", month), ("birthday_day", day)]));
     assert_eq!(born("2", "29").unwrap().details().birthday, Some((2, 29)));
     assert!(born("2", "30").is_err());
     assert!(born("May", "3").is_err());
@@ -80,7 +88,12 @@ fn an_address_without_a_kind_is_home_and_a_kind_without_an_address_is_none() {
 
 #[test]
 fn merging_is_what_sending_both_would_do() {
-    let mut older = contact(&[("email", "jane@example.org"), ("first_name", "Jane"), ("last_name", "Doe"), ("cf:a", "1")]);
+    let mut older = contact(&[
+        ("email", "jane@example.org"),
+        ("first_name", "Jane"),
+        ("last_name", "Doe"),
+        ("cf:a", "1"),
+    ]);
     older.merge(&contact(&[("email", "Jane@example.org"), ("first_name", "Janet"), ("cf:b", "2")]));
     let both = contact(&[
         ("email", "jane@example.org"),
@@ -102,7 +115,13 @@ fn a_digest_tells_rows_apart_that_say_different_things() {
 
 #[test]
 fn a_stored_contact_comes_back_the_same() {
-    let jane = contact(&[("email", "jane@example.org"), ("city", "Bonn"), ("birthday_month", "5"), ("birthday_day", "3"), ("cf:a", "1")]);
+    let jane = contact(&[
+        ("email", "jane@example.org"),
+        ("city", "Bonn"),
+        ("birthday_month", "5"),
+        ("birthday_day", "3"),
+        ("cf:a", "1"),
+    ]);
     let text = serde_json::to_string(&jane).unwrap();
     assert_eq!(serde_json::from_str::<Contact>(&text).unwrap(), jane);
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use super::Drain;
 use super::pace::Departure;
 use super::verdict::{History, verdict};
-use super::Drain;
 use crate::constant_contact::{Account, Answer, Reply, SignUp, SignedUp, Trace};
 use crate::outbox::{CallRecord, Job, OutboxError, Settlement};
 

@@ -48,7 +48,9 @@ impl<A: Account> Drain<A> {
             let Some(items) = self.read_all(part).await? else { return Ok(Step::Worked) };
             match part {
                 Part::Lists => directory.lists.extend(items),
-                Part::CustomFields => directory.custom_fields.extend(items.into_iter().map(|(id, name)| (name, id))),
+                Part::CustomFields => {
+                    directory.custom_fields.extend(items.into_iter().map(|(id, name)| (name, id)))
+                }
             }
         }
         directory.read_at = Some(now);
@@ -91,7 +93,8 @@ impl<A: Account> Drain<A> {
             Part::Lists => LISTS,
             Part::CustomFields => CUSTOM_FIELDS,
         };
-        let call = self.parts.outbox.ask(move |outbox| outbox.begin_account_call(endpoint, per_day, now)).await?;
+        let call =
+            self.parts.outbox.ask(move |outbox| outbox.begin_account_call(endpoint, per_day, now)).await?;
         let Some(call) = call else {
             self.day_is_spent(now).await?;
             return Ok(None);
@@ -138,7 +141,9 @@ impl<A: Account> Drain<A> {
         let waiting = self.parts.outbox.ask(|outbox| outbox.waiting_routes()).await?;
         for (folder, rows) in waiting {
             if !self.parts.routes.iter().any(|route| route.folder == folder) {
-                let reason = format!("{rows} rows wait on route `{folder}`, which the configuration no longer has: add it again");
+                let reason = format!(
+                    "{rows} rows wait on route `{folder}`, which the configuration no longer has: add it again"
+                );
                 self.teller.tell(&format!("route {folder}"), Some(Obstacle::attention(reason))).await?;
             }
         }

@@ -33,14 +33,16 @@ const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What this run found out about the account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// A person must sign in.
     pub login_needed: bool,
     /// Nothing got through lately.
     pub unreachable: bool,
-    /// A route names a list that the account lacks.
-    pub unknown_list: bool,
+    /// A route names a list that the account lacks: which, and what would help.
+    pub unknown_list: Option<String>,
+    /// The account forbids calls: why, and what would help.
+    pub forbidden: Option<String>,
 }
 
 /// What is known about the account as a whole.
@@ -50,6 +52,7 @@ pub(super) struct Gate {
     quota_until: Option<Timestamp>,
     unknown_limit_since: Option<Timestamp>,
     login_needed: bool,
+    forbidden: Option<String>,
     /// A token was renewed because one was refused, and nothing got through since.
     renewed: bool,
     directory_read_at: Option<Timestamp>,
@@ -65,6 +68,7 @@ impl Gate {
             quota_until,
             unknown_limit_since: None,
             login_needed: false,
+            forbidden: None,
             renewed: false,
             directory_read_at,
             directory_asked_at: None,
@@ -76,8 +80,17 @@ impl Gate {
         self.outage.is_open()
     }
 
-    pub(super) fn findings(&self, unknown_list: bool) -> Findings {
-        Findings { login_needed: self.login_needed, unreachable: self.outage.is_open(), unknown_list }
+    pub(super) fn findings(&self, unknown_list: Option<String>) -> Findings {
+        Findings {
+            login_needed: self.login_needed,
+            unreachable: self.outage.is_open(),
+            unknown_list,
+            forbidden: self.forbidden.clone(),
+        }
+    }
+
+    pub(super) fn login_is_needed(&self) -> bool {
+        self.login_needed
     }
 
     /// Asks for a new reading of lists and fields, unless there was one just now. Says whether there will be one.
@@ -107,7 +120,11 @@ impl Gate {
 
     /// Until when nothing may be sent.
     fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
-        [self.pause_until, self.quota_until, self.outage.until(now)].into_iter().flatten().filter(|at| *at > now).max()
+        [self.pause_until, self.quota_until, self.outage.until(now)]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .max()
     }
 
     fn pause(&mut self, until: Timestamp) {
@@ -170,6 +187,7 @@ impl<A: Account> Drain<A> {
                     "the account forbids calls ({reason}): check the application's scopes, the user's privileges and that \
                      the application is active in the portal"
                 );
+                self.gate.forbidden = Some(words.clone());
                 return self.teller.tell("account", Some(Obstacle::attention(words))).await;
             }
             Answer::Quota => return self.quota(now).await,
@@ -179,9 +197,13 @@ impl<A: Account> Drain<A> {
             Answer::Later(Passing::Server | Passing::Lost | Passing::Rubbish) => {
                 return self.did_not_get_through(trace, now).await;
             }
-            Answer::Done(_) | Answer::Never { .. } | Answer::List { .. } | Answer::Hold { .. }
+            Answer::Done(_)
+            | Answer::Never { .. }
+            | Answer::List { .. }
+            | Answer::Hold { .. }
             | Answer::Later(Passing::Conflict) => {
                 self.gate.renewed = false;
+                self.gate.forbidden = None;
                 self.gate.unknown_limit_since = None;
                 self.gate.outage.over();
                 return self.teller.tell("account", None).await;

@@ -93,7 +93,9 @@ mod tests {
     #[test]
     fn lists_are_found_by_id_by_name_and_by_name_without_case_where_only_one_fits() {
         let known = directory(&[("l-1", "Newsletter"), ("l-2", "Members"), ("l-3", "MEMBERS")]);
-        let ids = |name: &str| Lanes::resolve(&[route(".", &[name])], &known).open.get(".").map(|lane| lane.lists.clone());
+        let ids = |name: &str| {
+            Lanes::resolve(&[route(".", &[name])], &known).open.get(".").map(|lane| lane.lists.clone())
+        };
         assert_eq!(ids("l-2"), Some(vec!["l-2".to_owned()]));
         assert_eq!(ids("newsletter "), Some(vec!["l-1".to_owned()]));
         assert_eq!(ids("Members"), Some(vec!["l-2".to_owned()]));

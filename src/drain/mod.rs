@@ -103,7 +103,10 @@ impl<A: Account> Drain<A> {
             })
             .await?;
         if recovered > 0 {
-            tracing::warn!(rows = recovered, "answers were lost with the process before; these rows are tried again");
+            tracing::warn!(
+                rows = recovered,
+                "answers were lost with the process before; these rows are tried again"
+            );
         }
         let mut pace = Pace::new(parts.limits.per_second);
         pace.remember(calls.into_iter().filter_map(|at| instant(at, now)));
@@ -128,7 +131,10 @@ impl<A: Account> Drain<A> {
     /// What this run found out about the account, for the exit status of `run --once`.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        self.gate.findings(!self.lanes.blocked.is_empty())
+        let blocked = self.lanes.blocked.iter().next();
+        // Before the account's lists were read, nothing is known to be missing.
+        let unknown = blocked.filter(|_| self.directory.read_at.is_some());
+        self.gate.findings(unknown.map(|(folder, reason)| format!("route `{folder}`: {reason}")))
     }
 
     /// Runs until told to stop; what is under way then gets a moment to be answered.
@@ -159,8 +165,11 @@ impl<A: Account> Drain<A> {
             let nap = match self.step().await {
                 Ok(Step::Worked) => continue,
                 Ok(Step::Idle { until }) => {
-                    let patience = self.parts.clock.now().checked_add(ONCE_PATIENCE).unwrap_or(Timestamp::MAX);
-                    if self.under_way.is_empty() && until.is_none_or(|until| until > patience) {
+                    let patience =
+                        self.parts.clock.now().checked_add(ONCE_PATIENCE).unwrap_or(Timestamp::MAX);
+                    let nothing_soon =
+                        until.is_none_or(|until| until > patience) || self.gate.login_is_needed();
+                    if self.under_way.is_empty() && nothing_soon {
                         return Ok(());
                     }
                     self.parts.clock.nap_until(until)
@@ -270,4 +279,3 @@ fn instant(at: Timestamp, now: Timestamp) -> Option<Instant> {
 fn wall(at: Instant, now: Timestamp) -> Timestamp {
     now.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(now)
 }
-

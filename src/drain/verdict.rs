@@ -52,15 +52,21 @@ pub fn verdict(answer: &Answer<SignedUp>, history: History, now: Timestamp, luck
             how: if *created { Delivered::Created } else { Delivered::Updated },
             contact_id: contact_id.clone(),
         },
-        Answer::Never { field, .. } if field.as_deref() == Some("email") && history.attempts > FLAGGED_AFTER => {
+        Answer::Never { field, .. }
+            if field.as_deref() == Some("email") && history.attempts > FLAGGED_AFTER =>
+        {
             let reason = "the service refuses the address after many tries; that passes after 48 hours";
             again_or_hold(history, now, FLAGGED_FOR, reason)
         }
         Answer::Never { field, reason } => {
             Settlement::Rejected { field: field.clone(), reason: format!("the account refuses it: {reason}") }
         }
-        Answer::Hold { reason } => Settlement::Held { reason: format!("the account refuses the call: {reason}") },
-        Answer::List { reason } => again_or_hold(history, now, LIST_PAUSE, &format!("the account refuses a list: {reason}")),
+        Answer::Hold { reason } => {
+            Settlement::Held { reason: format!("the account refuses the call: {reason}") }
+        }
+        Answer::List { reason } => {
+            again_or_hold(history, now, LIST_PAUSE, &format!("the account refuses a list: {reason}"))
+        }
         Answer::LoginNeeded { .. } => without_blame(now, Duration::ZERO, "the access token was refused"),
         Answer::Forbidden { reason } => without_blame(now, Duration::ZERO, &format!("forbidden: {reason}")),
         Answer::Quota => without_blame(now, Duration::ZERO, "the day's calls are spent"),
@@ -73,10 +79,14 @@ fn later(passing: Passing, history: History, now: Timestamp, luck: f64) -> Settl
         Passing::Throttled | Passing::UnknownLimit | Passing::QueueFull => {
             without_blame(now, THROTTLED_PAUSE, "the account asks for a pause")
         }
-        Passing::Conflict => again_or_hold(history, now, spread(CONFLICT_PAUSE, luck), "the contact is being changed"),
+        Passing::Conflict => {
+            again_or_hold(history, now, spread(CONFLICT_PAUSE, luck), "the contact is being changed")
+        }
         Passing::Server => again_or_hold(history, now, pause(history, luck), "the service is in trouble"),
         Passing::Lost => again_or_hold(history, now, pause(history, luck), "in doubt: no answer came"),
-        Passing::Rubbish => again_or_hold(history, now, pause(history, luck), "the answer was not the service's"),
+        Passing::Rubbish => {
+            again_or_hold(history, now, pause(history, luck), "the answer was not the service's")
+        }
     }
 }
 
@@ -88,13 +98,16 @@ fn again_or_hold(history: History, now: Timestamp, pause: Duration, reason: &str
     let tried_for = Duration::try_from(now.duration_since(history.tried_since)).unwrap_or_default();
     if tried_for >= history.give_up_after {
         let since = history.tried_since;
-        return Settlement::Held { reason: format!("given up after {} calls since {since}: {reason}", history.attempts) };
+        return Settlement::Held {
+            reason: format!("given up after {} calls since {since}: {reason}", history.attempts),
+        };
     }
     Settlement::Later { at: after(now, pause), reason: reason.to_owned(), counts: true }
 }
 
 fn pause(history: History, luck: f64) -> Duration {
-    let step = usize::try_from(history.attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
+    let step =
+        usize::try_from(history.attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
     spread(PAUSES[step], luck)
 }
 
@@ -120,7 +133,9 @@ mod tests {
 
     fn pauses(answer: &Answer<SignedUp>, attempts: u32) -> (Duration, bool) {
         match decide(answer, attempts) {
-            Settlement::Later { at, counts, .. } => (Duration::try_from(at.duration_since(NOW)).unwrap(), counts),
+            Settlement::Later { at, counts, .. } => {
+                (Duration::try_from(at.duration_since(NOW)).unwrap(), counts)
+            }
             other => panic!("{answer:?} is not tried again but {other:?}"),
         }
     }
@@ -139,7 +154,10 @@ mod tests {
         let reason = "the account refuses it: first_name is odd".to_owned();
         assert_eq!(decide(&never, 1), Settlement::Rejected { field: Some("first_name".into()), reason });
         let hold = Answer::Hold { reason: "HTTP 415".into() };
-        assert_eq!(decide(&hold, 1), Settlement::Held { reason: "the account refuses the call: HTTP 415".into() });
+        assert_eq!(
+            decide(&hold, 1),
+            Settlement::Held { reason: "the account refuses the call: HTTP 415".into() }
+        );
     }
 
     #[test]
@@ -161,7 +179,9 @@ mod tests {
             assert_eq!(pauses(&Answer::Later(passing), 9), (THROTTLED_PAUSE, false));
         }
         assert_eq!(pauses(&Answer::Later(Passing::Conflict), 9), (CONFLICT_PAUSE, true));
-        for answer in [Answer::Quota, Answer::LoginNeeded { generation: 1 }, Answer::Forbidden { reason: "x".into() }] {
+        for answer in
+            [Answer::Quota, Answer::LoginNeeded { generation: 1 }, Answer::Forbidden { reason: "x".into() }]
+        {
             assert_eq!(pauses(&answer, 9), (Duration::ZERO, false));
         }
     }

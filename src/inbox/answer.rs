@@ -63,7 +63,10 @@ pub fn archive_recorded(
             }
             None if recorded.archive.as_ref().is_some_and(|archive| spool.join(archive).exists()) => {}
             None => {
-                tracing::warn!(file = recorded.name, "the file left the inbox by another hand; its rows are recorded");
+                tracing::warn!(
+                    file = recorded.name,
+                    "the file left the inbox by another hand; its rows are recorded"
+                );
                 if recorded.archive.is_none() {
                     let archive = Path::new("done").join(day(now)).join(&recorded.name);
                     fs::create_dir_all(spool.join(&archive).parent().unwrap_or(spool))?;
@@ -77,7 +80,11 @@ pub fn archive_recorded(
 }
 
 /// The recorded file, if it still lies in the inbox: known by its fingerprint when it was just read, else by its digest.
-fn still_there(path: &Path, recorded: &RecordedFile, fresh: Option<&Settled>) -> io::Result<Option<Fingerprint>> {
+fn still_there(
+    path: &Path,
+    recorded: &RecordedFile,
+    fresh: Option<&Settled>,
+) -> io::Result<Option<Fingerprint>> {
     let fingerprint = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() => Fingerprint::of(&meta),
         Ok(_) => return Ok(None),
@@ -116,14 +123,21 @@ fn write_receipts(
         match write_receipt(outbox, spool, &facts, most) {
             Ok(()) => outbox.answered(facts.id, now)?,
             Err(ReceiptError::Outbox(error)) => return Err(error),
-            Err(error) => obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name)),
+            Err(error) => {
+                obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name))
+            }
         }
     }
     Ok(obstacle)
 }
 
 /// The rejects first: whoever sees the receipt finds them.
-fn write_receipt(outbox: &mut Outbox, spool: &Path, facts: &ReceiptFacts, most: u64) -> Result<(), ReceiptError> {
+fn write_receipt(
+    outbox: &mut Outbox,
+    spool: &Path,
+    facts: &ReceiptFacts,
+    most: u64,
+) -> Result<(), ReceiptError> {
     let archived = spool.join(&facts.archived_as);
     if facts.counts.rejected > 0 {
         write_rejects(outbox, &archived, facts, most)?;
@@ -136,7 +150,12 @@ fn write_receipt(outbox: &mut Outbox, spool: &Path, facts: &ReceiptFacts, most: 
     })
 }
 
-fn write_rejects(outbox: &mut Outbox, archived: &Path, facts: &ReceiptFacts, most: u64) -> Result<(), ReceiptError> {
+fn write_rejects(
+    outbox: &mut Outbox,
+    archived: &Path,
+    facts: &ReceiptFacts,
+    most: u64,
+) -> Result<(), ReceiptError> {
     if !archived.exists() {
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());

@@ -133,10 +133,15 @@ fn fold(title: &str) -> String {
 fn no_address(header: &[String], configured: Option<&str>) -> Unreadable {
     let columns = header.iter().map(|title| format!("`{title}`")).collect::<Vec<_>>().join(", ");
     let wanted = match configured {
-        Some(column) => format!("the configuration takes the address from the column `{column}`, which is not there"),
+        Some(column) => {
+            format!("the configuration takes the address from the column `{column}`, which is not there")
+        }
         None => "no column is named `email`".to_owned(),
     };
-    Unreadable::new("line 1", format!("{wanted}; the columns are {columns}: rename one, or name it under `columns` of the route"))
+    Unreadable::new(
+        "line 1",
+        format!("{wanted}; the columns are {columns}: rename one, or name it under `columns` of the route"),
+    )
 }
 
 #[cfg(test)]
@@ -156,7 +161,8 @@ mod tests {
 
     #[test]
     fn names_are_recognised_in_any_dress() {
-        let found = fields(&["E-Mail", "FIRST_NAME", "last name", "Zip-Code", "cf:member_no", "whatever"], &[]);
+        let found =
+            fields(&["E-Mail", "FIRST_NAME", "last name", "Zip-Code", "cf:member_no", "whatever"], &[]);
         let expected = [Field::Email, Field::FirstName, Field::LastName, Field::PostalCode];
         assert_eq!(found[..4], expected.map(Some));
         assert_eq!(found[4..], [Some(Field::Custom("member_no".into())), None]);
@@ -164,8 +170,12 @@ mod tests {
 
     #[test]
     fn the_configuration_wins_and_the_first_of_two_columns() {
-        let found = fields(&["email", "Contact", "phone", "mobile"], &[("email", "contact"), ("cf:nick", "email")]);
-        assert_eq!(found, [Some(Field::Custom("nick".into())), Some(Field::Email), Some(Field::PhoneNumber), None]);
+        let found =
+            fields(&["email", "Contact", "phone", "mobile"], &[("email", "contact"), ("cf:nick", "email")]);
+        assert_eq!(
+            found,
+            [Some(Field::Custom("nick".into())), Some(Field::Email), Some(Field::PhoneNumber), None]
+        );
     }
 
     #[test]

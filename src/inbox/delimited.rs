@@ -50,7 +50,10 @@ pub fn read(
         row(&record, known, sink)
     })?;
     if columns.is_none() {
-        return Err(Unreadable::new("line 1", "the file holds nothing: a header and a row are the least".to_owned()));
+        return Err(Unreadable::new(
+            "line 1",
+            "the file holds nothing: a header and a row are the least".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -60,7 +63,9 @@ pub(super) fn records(
     mut input: impl BufRead,
     each: &mut dyn FnMut(Record<'_>) -> Result<ControlFlow<()>, Unreadable>,
 ) -> Result<(), Unreadable> {
-    let io = |line: u64, error: &dyn std::fmt::Display| Unreadable::new(&format!("line {line}"), format!("cannot be read: {error}"));
+    let io = |line: u64, error: &dyn std::fmt::Display| {
+        Unreadable::new(&format!("line {line}"), format!("cannot be read: {error}"))
+    };
     let start = input.fill_buf().map_err(|error| io(1, &error))?;
     let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let delimiter = delimiter(&start[mark..]);
@@ -68,7 +73,8 @@ pub(super) fn records(
     input.consume(mark);
     let passed = Rc::new(RefCell::new(Passed { ceiling: LARGEST_RECORD, ..Passed::default() }));
     let input = Counted { input, passed: Rc::clone(&passed) };
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(input);
+    let mut reader =
+        ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(input);
     let mut cells = ByteRecord::new();
     loop {
         let last_line = passed.borrow_mut().begin_record(reader.position().byte());
@@ -76,7 +82,8 @@ pub(super) fn records(
             break;
         }
         let breaks = cells.as_slice().iter().filter(|byte| **byte == b'\n').count();
-        let line = passed.borrow_mut().last_line(reader.position().byte()) - u64::try_from(breaks).unwrap_or_default();
+        let line = passed.borrow_mut().last_line(reader.position().byte())
+            - u64::try_from(breaks).unwrap_or_default();
         if each(Record { line, cells: &cells })?.is_break() {
             return Ok(());
         }
@@ -127,7 +134,8 @@ impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut passed = self.passed.borrow_mut();
         if passed.bytes > passed.ceiling {
-            let words = format!("the record has more than {LARGEST_RECORD} bytes; a quote is probably never closed");
+            let words =
+                format!("the record has more than {LARGEST_RECORD} bytes; a quote is probably never closed");
             return Err(io::Error::other(words));
         }
         let got = self.input.read(buffer)?;
@@ -169,7 +177,12 @@ fn delimiter(start: &[u8]) -> u8 {
 fn texts(record: &Record<'_>) -> Result<Vec<String>, Unreadable> {
     let text = |cell: &[u8]| std::str::from_utf8(cell).map(|text| text.trim().to_owned());
     let all: Result<Vec<_>, _> = record.cells.iter().map(text).collect();
-    all.map_err(|_| Unreadable::new(&format!("line {}", record.line), "the header is not UTF-8: save the file as UTF-8".to_owned()))
+    all.map_err(|_| {
+        Unreadable::new(
+            &format!("line {}", record.line),
+            "the header is not UTF-8: save the file as UTF-8".to_owned(),
+        )
+    })
 }
 
 /// Makes a row of a record, or a rejection.
@@ -181,7 +194,9 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> Result<Control
     // Delimiters at the end of a line are not worth a rejection when nothing stands between them.
     let surplus = record.cells.iter().skip(wanted).any(|cell| !cell.is_empty());
     if found < wanted || surplus {
-        let reason = format!("the row has {found} cells and the header {wanted}: a delimiter is missing, or one stands unquoted in a cell");
+        let reason = format!(
+            "the row has {found} cells and the header {wanted}: a delimiter is missing, or one stands unquoted in a cell"
+        );
         return Ok(sink(Err(refuse(line, email(record, columns), None, reason))));
     }
     let mut cells = Vec::new();

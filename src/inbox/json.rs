@@ -21,13 +21,25 @@ const ENOUGH: &str = "enough";
 pub(super) type Element = (u64, Result<Map<String, Value>, Rejection>);
 
 /// Reads rows of one JSON text.
-pub fn read(input: impl BufRead, configured: &BTreeMap<String, String>, sink: Sink<'_>) -> Result<(), Unreadable> {
-    elements(input, configured, &mut |(number, element)| sink(element.and_then(|object| row(number, object, configured))))
+pub fn read(
+    input: impl BufRead,
+    configured: &BTreeMap<String, String>,
+    sink: Sink<'_>,
+) -> Result<(), Unreadable> {
+    elements(input, configured, &mut |(number, element)| {
+        sink(element.and_then(|object| row(number, object, configured)))
+    })
 }
 
 /// Reads rows of one JSON text a line.
-pub fn read_lines(input: impl BufRead, configured: &BTreeMap<String, String>, sink: Sink<'_>) -> Result<(), Unreadable> {
-    line_elements(input, &mut |(number, element)| sink(element.and_then(|object| row(number, object, configured))))
+pub fn read_lines(
+    input: impl BufRead,
+    configured: &BTreeMap<String, String>,
+    sink: Sink<'_>,
+) -> Result<(), Unreadable> {
+    line_elements(input, &mut |(number, element)| {
+        sink(element.and_then(|object| row(number, object, configured)))
+    })
 }
 
 /// Hands every element of one JSON text to a closure.
@@ -61,7 +73,10 @@ pub(super) fn line_elements(
             return Ok(());
         }
         if u64::try_from(got).is_ok_and(|got| got == LONGEST_LINE) {
-            return Err(Unreadable::new(&place, format!("a line of more than {LONGEST_LINE} bytes is no contact")));
+            return Err(Unreadable::new(
+                &place,
+                format!("a line of more than {LONGEST_LINE} bytes is no contact"),
+            ));
         }
         let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line);
         if text.iter().all(u8::is_ascii_whitespace) {
@@ -129,7 +144,9 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             }
             if field(&key, self.0.configured) == Some(Field::Email) {
                 if arrays > 0 {
-                    return Err(A::Error::custom(format!("`{key}` stands beside an array of objects: which of them are the contacts?")));
+                    return Err(A::Error::custom(format!(
+                        "`{key}` stands beside an array of objects: which of them are the contacts?"
+                    )));
                 }
                 is_contact = true;
                 object.insert(key, map.next_value()?);
@@ -137,7 +154,9 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             }
             match map.next_value_seed(Inner(&mut *self.0))? {
                 Held::Objects if arrays > 0 => {
-                    return Err(A::Error::custom(format!("`{key}` is a second array of objects: one is wanted")));
+                    return Err(A::Error::custom(format!(
+                        "`{key}` is a second array of objects: one is wanted"
+                    )));
                 }
                 Held::Objects => arrays += 1,
                 Held::Value(value) => {
@@ -175,7 +194,9 @@ impl<'de> Visitor<'de> for Inner<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Held, A::Error> {
-        let Some(first) = seq.next_element::<Value>()? else { return Ok(Held::Value(Value::Array(Vec::new()))) };
+        let Some(first) = seq.next_element::<Value>()? else {
+            return Ok(Held::Value(Value::Array(Vec::new())));
+        };
         if !first.is_object() {
             while seq.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(Held::Value(Value::Array(vec![first])));
@@ -223,7 +244,12 @@ impl<'de> Visitor<'de> for Inner<'_, '_> {
 fn object(number: u64, value: Value) -> Result<Map<String, Value>, Rejection> {
     match value {
         Value::Object(object) => Ok(object),
-        other => Err(refuse(number, None, None, format!("{} is not an object like {{\"email\": …}}", kind(&other)))),
+        other => Err(refuse(
+            number,
+            None,
+            None,
+            format!("{} is not an object like {{\"email\": …}}", kind(&other)),
+        )),
     }
 }
 
@@ -233,7 +259,11 @@ fn field(key: &str, configured: &BTreeMap<String, String>) -> Option<Field> {
     guess(named.unwrap_or(key))
 }
 
-fn row(number: u64, object: Map<String, Value>, configured: &BTreeMap<String, String>) -> Result<Row, Rejection> {
+fn row(
+    number: u64,
+    object: Map<String, Value>,
+    configured: &BTreeMap<String, String>,
+) -> Result<Row, Rejection> {
     let mut cells: Vec<(Field, String)> = Vec::new();
     let mut nested = None;
     for (key, value) in object {
@@ -251,7 +281,12 @@ fn row(number: u64, object: Map<String, Value>, configured: &BTreeMap<String, St
     }
     if let Some((field, kind)) = nested {
         let email = cells.iter().find(|(field, _)| *field == Field::Email).map(|(_, text)| text.clone());
-        return Err(refuse(number, email, Some(field.name()), format!("{kind} stands where a text or a number should be")));
+        return Err(refuse(
+            number,
+            email,
+            Some(field.name()),
+            format!("{kind} stands where a text or a number should be"),
+        ));
     }
     Ok(Row { line: number, cells })
 }
@@ -300,22 +335,42 @@ mod tests {
 
     fn emails(text: &str, lines: bool) -> Vec<String> {
         let rows = all(text, lines).unwrap_or_else(|error| panic!("{error}"));
-        rows.into_iter().map(|row| row.map_or_else(|rejection| format!("{}: {}", rejection.line, rejection.reason), |row| row.cells[0].1.clone())).collect()
+        rows.into_iter()
+            .map(|row| {
+                row.map_or_else(
+                    |rejection| format!("{}: {}", rejection.line, rejection.reason),
+                    |row| row.cells[0].1.clone(),
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn the_shapes_that_tools_export() {
         assert_eq!(emails(r#"{"email":"a@example.org","tags":["x"],"n":null}"#, false), ["a@example.org"]);
-        assert_eq!(emails(r#"{"first_name":"A","email":"a@example.org","orders":[{"id":1}]}"#, false).len(), 1);
-        assert_eq!(emails(r#"[{"email":"a@example.org"},{"email":"b@example.org"}]"#, false), ["a@example.org", "b@example.org"]);
-        assert_eq!(emails(r#"{"ok":true,"total":1,"contacts":[{"email":"a@example.org"}],"x":{"y":1}}"#, false), ["a@example.org"]);
-        assert_eq!(emails("{\"email\":\"a@example.org\"}\n\n{\"email\":\"b@example.org\"}\n", true), ["a@example.org", "b@example.org"]);
+        assert_eq!(
+            emails(r#"{"first_name":"A","email":"a@example.org","orders":[{"id":1}]}"#, false).len(),
+            1
+        );
+        assert_eq!(
+            emails(r#"[{"email":"a@example.org"},{"email":"b@example.org"}]"#, false),
+            ["a@example.org", "b@example.org"]
+        );
+        assert_eq!(
+            emails(r#"{"ok":true,"total":1,"contacts":[{"email":"a@example.org"}],"x":{"y":1}}"#, false),
+            ["a@example.org"]
+        );
+        assert_eq!(
+            emails("{\"email\":\"a@example.org\"}\n\n{\"email\":\"b@example.org\"}\n", true),
+            ["a@example.org", "b@example.org"]
+        );
         assert_eq!(emails("[]", false), Vec::<String>::new());
     }
 
     #[test]
     fn elements_that_are_no_contacts_are_rejections_with_their_place() {
-        let found = emails(r#"[1,{"email":"a@example.org"},{"email":"b@example.org","first_name":{"x":1}}]"#, false);
+        let found =
+            emails(r#"[1,{"email":"a@example.org"},{"email":"b@example.org","first_name":{"x":1}}]"#, false);
         assert_eq!(found[0], "1: a single value is not an object like {\"email\": …}");
         assert_eq!(found[1], "a@example.org");
         assert_eq!(found[2], "3: an object stands where a text or a number should be");
@@ -325,7 +380,8 @@ mod tests {
 
     #[test]
     fn numbers_and_truths_are_texts_and_the_first_of_two_names_wins() {
-        let rows = all(r#"{"e-mail":"a@example.org","email":"b@example.org","cf:n":7,"cf:t":true}"#, false).unwrap();
+        let rows =
+            all(r#"{"e-mail":"a@example.org","email":"b@example.org","cf:n":7,"cf:t":true}"#, false).unwrap();
         let texts: Vec<_> = rows[0].as_ref().unwrap().cells.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["a@example.org", "7", "true"]);
     }

@@ -19,15 +19,7 @@ mod source;
 mod take_in;
 mod watch;
 
-use std::{
-    collections::VecDeque,
-    io,
-    ops::ControlFlow,
-    path::PathBuf,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, ops::ControlFlow, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use thiserror::Error;

@@ -77,7 +77,17 @@ mod tests {
 
     #[test]
     fn unfinished_and_private_files_are_left_alone() {
-        for name in [".a.csv", "~a.csv", "a.csv.tmp", "a.csv.part", "a.filepart", "a.csv.crdownload", "a.swp", "Thumbs.db", "@eaDir"] {
+        for name in [
+            ".a.csv",
+            "~a.csv",
+            "a.csv.tmp",
+            "a.csv.part",
+            "a.filepart",
+            "a.csv.crdownload",
+            "a.swp",
+            "Thumbs.db",
+            "@eaDir",
+        ] {
             assert_eq!(meaning(name), Meaning::Ignored, "{name}");
         }
     }

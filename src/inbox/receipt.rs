@@ -46,7 +46,17 @@ struct ReceiptCounts {
 
 impl From<Counts> for ReceiptCounts {
     fn from(counts: Counts) -> Self {
-        let Counts { created, updated, imported, unchanged, duplicate, rejected, held, queued: _, sending: _ } = counts;
+        let Counts {
+            created,
+            updated,
+            imported,
+            unchanged,
+            duplicate,
+            rejected,
+            held,
+            queued: _,
+            sending: _,
+        } = counts;
         let imported = Some(imported).filter(|imported| *imported > 0);
         Self { created, updated, unchanged, duplicate, rejected, held, imported }
     }
@@ -120,7 +130,12 @@ mod tests {
             archived_as: "done/2026-11-24/a.csv".into(),
             counts: Counts { created: 2, rejected: 1, ..Counts::default() },
         };
-        let row = SettledRow { line: 3, email: Some("bad".into()), field: Some("email".into()), reason: "no @".into() };
+        let row = SettledRow {
+            line: 3,
+            email: Some("bad".into()),
+            field: Some("email".into()),
+            reason: "no @".into(),
+        };
         let mut out = Vec::new();
         write(&facts, &mut [Ok(row)].into_iter(), &mut std::iter::empty(), &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"

@@ -31,7 +31,8 @@ pub fn write<R: BufRead>(
     refused: impl Iterator<Item = Result<Refused, ReceiptError>>,
     out: &mut dyn Write,
 ) -> Result<(), ReceiptError> {
-    let mut rejects = Rejects { out: csv::Writer::from_writer(out), refused: refused.peekable(), failure: None };
+    let mut rejects =
+        Rejects { out: csv::Writer::from_writer(out), refused: refused.peekable(), failure: None };
     let read = match format {
         Format::Delimited => rejects.copy_records(open()?),
         Format::Json | Format::JsonLines => rejects.copy_elements(format, open),
@@ -107,14 +108,17 @@ impl<I: Iterator<Item = Result<Refused, ReceiptError>>> Rejects<'_, I> {
     }
 
     fn copy_record(&mut self, record: &Record<'_>, own: &mut Option<Vec<usize>>) -> ControlFlow<()> {
-        let texts: Vec<String> = record.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+        let texts: Vec<String> =
+            record.cells.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
         let Some(places) = own else {
             let plain = is_no_header(&texts);
-            let title = |place: usize| if place == 0 { "email".to_owned() } else { format!("column{}", place + 1) };
+            let title =
+                |place: usize| if place == 0 { "email".to_owned() } else { format!("column{}", place + 1) };
             let titles = if plain { (0..texts.len()).map(title).collect() } else { texts.clone() };
             // The two columns of an earlier rejects file are not the file's own.
             let ours = [LINE_COLUMN, REASON_COLUMN];
-            let kept: Vec<usize> = (0..titles.len()).filter(|place| !ours.contains(&titles[*place].as_str())).collect();
+            let kept: Vec<usize> =
+                (0..titles.len()).filter(|place| !ours.contains(&titles[*place].as_str())).collect();
             let header = kept.iter().map(|place| defuse(&titles[*place])).collect::<Vec<_>>();
             *own = Some(kept);
             if self.line(header.into_iter(), LINE_COLUMN, REASON_COLUMN).is_break() {
@@ -128,7 +132,8 @@ impl<I: Iterator<Item = Result<Refused, ReceiptError>>> Rejects<'_, I> {
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(reason)) => {
                 // A short row is filled up, so that the reason stands in its column; what is too much stands nowhere else.
-                let cells = places.iter().map(|place| texts.get(*place).map(|cell| defuse(cell)).unwrap_or_default());
+                let cells =
+                    places.iter().map(|place| texts.get(*place).map(|cell| defuse(cell)).unwrap_or_default());
                 self.line(cells.collect::<Vec<_>>().into_iter(), &record.line.to_string(), &defuse(&reason))
             }
         }
@@ -157,7 +162,8 @@ impl<I: Iterator<Item = Result<Refused, ReceiptError>>> Rejects<'_, I> {
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(reason)) => {
                 let object = element.unwrap_or_default();
-                let cell = |key: &String| object.get(key).map(text).map(|text| defuse(&text)).unwrap_or_default();
+                let cell =
+                    |key: &String| object.get(key).map(text).map(|text| defuse(&text)).unwrap_or_default();
                 self.line(keys.iter().map(cell), &number.to_string(), &defuse(&reason))
             }
         })?;

@@ -52,7 +52,12 @@ impl<R: Read> Read for Bounded<R> {
         let got = self.bytes.read(buffer)?;
         match self.left.checked_sub(u64::try_from(got).unwrap_or(u64::MAX)) {
             Some(left) => self.left = left,
-            None => return Err(io::Error::other(format!("the file is larger than max_file_size ({} bytes)", self.most))),
+            None => {
+                return Err(io::Error::other(format!(
+                    "the file is larger than max_file_size ({} bytes)",
+                    self.most
+                )));
+            }
         }
         Ok(got)
     }

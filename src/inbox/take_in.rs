@@ -59,12 +59,16 @@ fn take_in(
     now: Timestamp,
 ) -> Result<Taken, InTheWay> {
     let (route, name) = place(&parts.spool, settled.path());
-    let taken = match (parts.routes.iter().find(|known| known.folder == route), source::open(settled.path())) {
+    let taken = match (parts.routes.iter().find(|known| known.folder == route), source::open(settled.path()))
+    {
         (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::NotNow),
-        (_, Err(error)) => Taken::Unreadable(Unreadable::new("the file", format!("cannot be opened: {error}"))),
+        (_, Err(error)) => {
+            Taken::Unreadable(Unreadable::new("the file", format!("cannot be opened: {error}")))
+        }
         (None, Ok(_)) => Taken::Unreadable(no_route(&route)),
         (Some(route), Ok(file)) => {
-            let incoming = Incoming { parts, route, name: &name, fingerprint: settled.fingerprint(), stop, now };
+            let incoming =
+                Incoming { parts, route, name: &name, fingerprint: settled.fingerprint(), stop, now };
             incoming.record(outbox, &file)?
         }
     };
@@ -85,7 +89,9 @@ fn place(spool: &Path, path: &Path) -> (String, String) {
 }
 
 fn no_route(folder: &str) -> Unreadable {
-    let reason = format!("no [[route]] of the configuration names the folder `{folder}`: add one, or drop the file elsewhere");
+    let reason = format!(
+        "no [[route]] of the configuration names the folder `{folder}`: add one, or drop the file elsewhere"
+    );
     Unreadable::new("the folder", reason)
 }
 
@@ -111,7 +117,13 @@ impl Incoming<'_> {
             modified_at: self.fingerprint.modified_at(),
             lists: self.route.lists_key(),
         })?;
-        let mut rows = Rows { intake, chunk: Vec::with_capacity(CHUNK), count: 0, most: self.parts.settings.max_rows, failure: None };
+        let mut rows = Rows {
+            intake,
+            chunk: Vec::with_capacity(CHUNK),
+            count: 0,
+            most: self.parts.settings.max_rows,
+            failure: None,
+        };
         let mut bytes = Hashed::new(file);
         let read = self.read(&mut bytes, &mut |row| rows.add(row, self.stop));
         if let Some(failure) = rows.failure {
@@ -191,7 +203,8 @@ impl Rows<'_> {
 
     fn flush(&mut self) -> Result<(), OutboxError> {
         let readings = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        let mut keys: Vec<String> = readings.iter().flatten().map(|(_, contact)| contact.email().key()).collect();
+        let mut keys: Vec<String> =
+            readings.iter().flatten().map(|(_, contact)| contact.email().key()).collect();
         keys.sort_unstable();
         keys.dedup();
         let known = self.intake.known(keys.iter().map(String::as_str))?;
@@ -211,11 +224,22 @@ struct Reason<'a> {
 }
 
 /// Moves a file to `failed/`, its reason first: a crash in between leaves a reason that is written again.
-fn fail(spool: &Path, settled: &Settled, name: &str, unreadable: &Unreadable, now: Timestamp) -> io::Result<()> {
+fn fail(
+    spool: &Path,
+    settled: &Settled,
+    name: &str,
+    unreadable: &Unreadable,
+    now: Timestamp,
+) -> io::Result<()> {
     let folder = archive::day_folder(&spool.join("failed"), &answer::day(now))?;
     let target = archive::free_name(&folder, name)?;
-    let reason =
-        Reason { version: 1, file: name, place: &unreadable.place, reason: &unreadable.reason, failed_at: now };
+    let reason = Reason {
+        version: 1,
+        file: name,
+        place: &unreadable.place,
+        reason: &unreadable.reason,
+        failed_at: now,
+    };
     archive::write_durably(&answer::beside(&target, "reason.json"), |out| {
         serde_json::to_writer_pretty(&mut *out, &reason).map_err(io::Error::from)?;
         out.write_all(b"\n")

@@ -26,7 +26,9 @@ const CONTACTS: &str = "contact_data";
 #[derive(Debug, Error)]
 pub enum AuthorizeError {
     /// The redirect address cannot work.
-    #[error("redirect_uri `{uri}` cannot be listened on: {why}. Register `http://localhost:28910/callback` in the portal and write the same string here")]
+    #[error(
+        "redirect_uri `{uri}` cannot be listened on: {why}. Register `http://localhost:28910/callback` in the portal and write the same string here"
+    )]
     RedirectUri {
         /// As configured.
         uri: String,
@@ -34,7 +36,9 @@ pub enum AuthorizeError {
         why: String,
     },
     /// The port is taken.
-    #[error("port {port} of redirect_uri is in use ({source}): stop the other mailchute-auth, or register another port")]
+    #[error(
+        "port {port} of redirect_uri is in use ({source}): stop the other mailchute-auth, or register another port"
+    )]
     Port {
         /// Which.
         port: u16,
@@ -42,13 +46,17 @@ pub enum AuthorizeError {
         source: std::io::Error,
     },
     /// Nobody came back.
-    #[error("no browser came back within {minutes} minutes: run the command again. If the page said that the redirect is wrong, register exactly the redirect_uri above in the portal")]
+    #[error(
+        "no browser came back within {minutes} minutes: run the command again. If the page said that the redirect is wrong, register exactly the redirect_uri above in the portal"
+    )]
     NobodyCame {
         /// How long was waited.
         minutes: u64,
     },
     /// The person or the service refused.
-    #[error("the sign-in was refused ({error} {said}): only the user who created the application can authorize it, and they must be the account's owner")]
+    #[error(
+        "the sign-in was refused ({error} {said}): only the user who created the application can authorize it, and they must be the account's owner"
+    )]
     Refused {
         /// RFC 6749's word.
         error: String,
@@ -56,7 +64,9 @@ pub enum AuthorizeError {
         said: String,
     },
     /// The code was not taken.
-    #[error("the code was not taken ({said}): codes live five minutes and work once; run the command again. redirect_uri must be registered exactly as `{redirect_uri}`")]
+    #[error(
+        "the code was not taken ({said}): codes live five minutes and work once; run the command again. redirect_uri must be registered exactly as `{redirect_uri}`"
+    )]
     Code {
         /// The service's words.
         said: String,
@@ -64,7 +74,9 @@ pub enum AuthorizeError {
         redirect_uri: String,
     },
     /// The application is not known so.
-    #[error("the service does not know this application ({said}): compare client_id with the portal's API key, and the secret in client_secret_file")]
+    #[error(
+        "the service does not know this application ({said}): compare client_id with the portal's API key, and the secret in client_secret_file"
+    )]
     Client {
         /// The service's words.
         said: String,
@@ -76,7 +88,9 @@ pub enum AuthorizeError {
         said: String,
     },
     /// No refresh token came.
-    #[error("the service gave no refresh token, so that somebody would have to sign in every day: `offline_access` must be among `scopes`, and the application's refresh method must be set in the portal")]
+    #[error(
+        "the service gave no refresh token, so that somebody would have to sign in every day: `offline_access` must be among `scopes`, and the application's refresh method must be set in the portal"
+    )]
     NoRefreshToken,
     /// A scope is missing.
     #[error("the scope `{0}` was not granted: add it to `scopes` and sign in as a user who may use it")]
@@ -157,8 +171,11 @@ async fn exchange(
     code: &str,
     verifier: Option<&PkceCodeVerifier>,
 ) -> Result<Granted, AuthorizeError> {
-    let mut grant =
-        vec![("grant_type", "authorization_code"), ("code", code), ("redirect_uri", &application.redirect_uri)];
+    let mut grant = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", &application.redirect_uri),
+    ];
     if let Some(verifier) = verifier {
         grant.push(("code_verifier", verifier.secret()));
     }
@@ -167,7 +184,9 @@ async fn exchange(
             AuthorizeError::Code { said, redirect_uri: application.redirect_uri.clone() }
         }
         Refusal::Client(said) => AuthorizeError::Client { said },
-        Refusal::NotSent(said) | Refusal::Passing(said) | Refusal::Lost(said) => AuthorizeError::Unreachable { said },
+        Refusal::NotSent(said) | Refusal::Passing(said) | Refusal::Lost(said) => {
+            AuthorizeError::Unreachable { said }
+        }
     })
 }
 
@@ -175,7 +194,8 @@ fn check(granted: &Granted) -> Result<(), AuthorizeError> {
     if granted.refresh_token.is_none() {
         return Err(AuthorizeError::NoRefreshToken);
     }
-    let has = |wanted: &str| granted.scope.as_ref().is_none_or(|all| all.split(' ').any(|scope| scope == wanted));
+    let has =
+        |wanted: &str| granted.scope.as_ref().is_none_or(|all| all.split(' ').any(|scope| scope == wanted));
     if has(CONTACTS) { Ok(()) } else { Err(AuthorizeError::Scope(CONTACTS)) }
 }
 
@@ -185,7 +205,11 @@ struct AccountSummary {
 }
 
 /// The account's name, so that the person sees whether it is the right one. Without the scope for it there is none.
-async fn account_name(http: &reqwest::Client, application: &Application, granted: &Granted) -> Option<String> {
+async fn account_name(
+    http: &reqwest::Client,
+    application: &Application,
+    granted: &Granted,
+) -> Option<String> {
     let url = format!("{}/account/summary", application.base_url.as_str().trim_end_matches('/'));
     let answer = http.get(url).bearer_auth(granted.access_token.expose_secret()).send().await.ok()?;
     answer.json::<AccountSummary>().await.ok()?.organization_name

@@ -110,7 +110,9 @@ fn understand(status: u16, body: &[u8]) -> Result<Granted, Refusal> {
         Some("invalid_grant") => Err(Refusal::Grant(said)),
         Some("unauthorized_client") => Err(Refusal::Grant(format!("unauthorized_client: {said}"))),
         Some("invalid_client") => Err(Refusal::Client(said)),
-        Some("temporarily_unavailable" | "server_error" | "slow_down") => Err(Refusal::Passing(format!("HTTP {status}: {said}"))),
+        Some("temporarily_unavailable" | "server_error" | "slow_down") => {
+            Err(Refusal::Passing(format!("HTTP {status}: {said}")))
+        }
         Some(other) if (400..429).contains(&status) => Err(Refusal::Request(format!("{other}: {said}"))),
         _ => {
             let code = error.error_code.map(|code| format!(" {code}")).unwrap_or_default();
@@ -176,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_life_that_is_no_duration_counts_as_the_usual() {
-        for (said, seconds) in [("28800", 28_800), ("\"3600\"", 3_600), ("1700000000", 86_400), ("-1", 86_400), ("null", 86_400)] {
+        for (said, seconds) in
+            [("28800", 28_800), ("\"3600\"", 3_600), ("1700000000", 86_400), ("-1", 86_400), ("null", 86_400)]
+        {
             let body = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
             assert_eq!(granted(&body).life.as_secs(), seconds, "{said}");
         }

@@ -49,13 +49,18 @@ struct Expected {
 impl Listener {
     /// Binds the registered address.
     pub(super) async fn bind(redirect_uri: &str) -> Result<Self, AuthorizeError> {
-        let wrong = |why: &str| AuthorizeError::RedirectUri { uri: redirect_uri.to_owned(), why: why.to_owned() };
+        let wrong =
+            |why: &str| AuthorizeError::RedirectUri { uri: redirect_uri.to_owned(), why: why.to_owned() };
         let url = Url::parse(redirect_uri).map_err(|_| wrong("it is not an address"))?;
         if url.scheme() != "http" {
-            return Err(wrong("the browser can reach this program only by http:// on the loopback interface"));
+            return Err(wrong(
+                "the browser can reach this program only by http:// on the loopback interface",
+            ));
         }
         let addresses = match url.host() {
-            Some(Host::Domain("localhost")) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+            Some(Host::Domain("localhost")) => {
+                vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+            }
             Some(Host::Ipv4(address)) if address.is_loopback() => vec![IpAddr::V4(address)],
             Some(Host::Ipv6(address)) if address.is_loopback() => vec![IpAddr::V6(address)],
             _ => return Err(wrong("its host is not localhost or 127.0.0.1")),
@@ -97,7 +102,8 @@ impl Listener {
         let answer = timeout(PATIENCE, answer).await;
         // The page goes out before the listener does.
         let _nobody_listens = close.send(true);
-        let _late = timeout(Duration::from_secs(1), async { while servers.join_next().await.is_some() {} }).await;
+        let _late =
+            timeout(Duration::from_secs(1), async { while servers.join_next().await.is_some() {} }).await;
         match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(AuthorizeError::NobodyCame { minutes: PATIENCE.as_secs() / 60 }),
@@ -115,11 +121,16 @@ async fn callback(
     }
     let given = callback.state.unwrap_or_default();
     if !bool::from(given.as_bytes().ct_eq(expected.state.as_bytes())) {
-        let text = "This answer belongs to another sign-in. Use the newest address that mailchute-auth has printed.";
+        let text =
+            "This answer belongs to another sign-in. Use the newest address that mailchute-auth has printed.";
         return page(StatusCode::BAD_REQUEST, "Not this sign-in", text);
     }
     let Some(sender) = expected.answer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-        return page(StatusCode::OK, "Already answered", "You can close this window and look at the terminal.");
+        return page(
+            StatusCode::OK,
+            "Already answered",
+            "You can close this window and look at the terminal.",
+        );
     };
     let (result, response) = match (callback.code, callback.error) {
         (Some(code), None) => {
@@ -139,14 +150,19 @@ async fn callback(
 }
 
 async fn stranger() -> Response {
-    page(StatusCode::NOT_FOUND, "Nothing here", "This is mailchute-auth, waiting for one browser to come back.")
+    page(
+        StatusCode::NOT_FOUND,
+        "Nothing here",
+        "This is mailchute-auth, waiting for one browser to come back.",
+    )
 }
 
 /// A name that was made to point here (DNS rebinding) is not ours.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name == "localhost"
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn page(status: StatusCode, title: &str, text: &str) -> Response {

@@ -280,7 +280,8 @@ mod tests {
         assert!(!format!("{document:?}").contains("secret-"));
         store.write(&document).unwrap();
         let path = folder.path().join(FILE_NAME);
-        let broken = fs::read_to_string(&path).unwrap().replace("\"rotating\": true", "\"rotating\": \"secret-x\"");
+        let broken =
+            fs::read_to_string(&path).unwrap().replace("\"rotating\": true", "\"rotating\": \"secret-x\"");
         fs::write(&path, broken).unwrap();
         assert!(!store.read().unwrap_err().to_string().contains("secret-"));
     }

@@ -165,7 +165,11 @@ impl Tokens {
         cache.read_at = None;
         self.read_if_changed(cache)?;
         if let Err(error) = self.save_unsaved(cache) {
-            return self.pause(cache, None, format!("new tokens cannot be saved ({error}); nothing is sent before they are"));
+            return self.pause(
+                cache,
+                None,
+                format!("new tokens cannot be saved ({error}); nothing is sent before they are"),
+            );
         }
         match self.usable(cache) {
             Some(token) if refused != Some(token.generation) => Ok(token),
@@ -243,11 +247,18 @@ impl Tokens {
             refreshed_at: now,
             spending_since: None,
         };
-        let renewed =
-            Document::new(document.generation + 1, document.account.clone(), TokenState::Authorized(pair.clone()));
+        let renewed = Document::new(
+            document.generation + 1,
+            document.account.clone(),
+            TokenState::Authorized(pair.clone()),
+        );
         if let Err(error) = self.write(cache, &renewed) {
             cache.unsaved = Some(renewed);
-            return self.pause(cache, None, format!("new tokens cannot be saved ({error}); nothing is sent before they are"));
+            return self.pause(
+                cache,
+                None,
+                format!("new tokens cannot be saved ({error}); nothing is sent before they are"),
+            );
         }
         (cache.failures, cache.retry_at) = (0, None);
         tracing::info!(generation = renewed.generation, expires_at = %pair.access_expires_at, "tokens renewed");
@@ -321,7 +332,12 @@ impl Tokens {
     }
 
     /// A fault that passes: what is left of the access token is used while we wait.
-    fn pause(&self, cache: &mut Cache, refused: Option<u64>, reason: String) -> Result<AccessToken, Unavailable> {
+    fn pause(
+        &self,
+        cache: &mut Cache,
+        refused: Option<u64>,
+        reason: String,
+    ) -> Result<AccessToken, Unavailable> {
         let pause = PAUSES[cache.failures.min(PAUSES.len() - 1)];
         cache.failures += 1;
         let retry_at = (self.clock)().checked_add(pause).unwrap_or(Timestamp::MAX);

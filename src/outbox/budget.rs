@@ -65,7 +65,12 @@ pub(super) fn end_call(
 
 impl Outbox {
     /// Writes down a call that concerns the account as a whole; `None` when the day has no more.
-    pub fn begin_account_call(&mut self, endpoint: &'static str, per_day: u32, now: Timestamp) -> Result<Option<i64>> {
+    pub fn begin_account_call(
+        &mut self,
+        endpoint: &'static str,
+        per_day: u32,
+        now: Timestamp,
+    ) -> Result<Option<i64>> {
         self.write("write down a call", |transaction| begin_call(transaction, None, endpoint, per_day, now))
     }
 
@@ -88,8 +93,9 @@ impl Outbox {
     /// When the newest calls left or were answered, the latest first: what the pace must know after a restart.
     pub fn latest_calls(&mut self, limit: u32) -> Result<Vec<Timestamp>> {
         self.doing("list the latest calls", |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT coalesce(answered_at, started_at) FROM attempt ORDER BY id DESC LIMIT ?1")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce(answered_at, started_at) FROM attempt ORDER BY id DESC LIMIT ?1",
+            )?;
             let times = statement.query_map([limit], |row| timestamp(0, row.get(0)?))?;
             times.collect()
         })

@@ -69,7 +69,8 @@ impl Outbox {
             transaction.execute("DELETE FROM list", ())?;
             transaction.execute("DELETE FROM custom_field", ())?;
             for (id, name) in &directory.lists {
-                one(transaction.execute("INSERT INTO list (list_id, name) VALUES (?1, ?2)", params![id, name])?)?;
+                one(transaction
+                    .execute("INSERT INTO list (list_id, name) VALUES (?1, ?2)", params![id, name])?)?;
             }
             for (name, id) in &directory.custom_fields {
                 one(transaction.execute(

@@ -203,7 +203,8 @@ impl Outbox {
                         reason = 'in doubt: the answer of the last call was lost' WHERE state = 'sending'",
                 [millis(now)],
             )?;
-            transaction.execute("UPDATE file SET queued = queued + sending, sending = 0 WHERE sending > 0", ())?;
+            transaction
+                .execute("UPDATE file SET queued = queued + sending, sending = 0 WHERE sending > 0", ())?;
             Ok(entries)
         })
     }
@@ -215,7 +216,8 @@ impl Outbox {
                 "SELECT folder, sum(queued) FROM file JOIN route ON route.id = file.route
                   WHERE queued > 0 GROUP BY folder ORDER BY folder",
             )?;
-            let routes = statement.query_map((), |row| Ok((row.get(0)?, row.get::<_, i64>(1).map(super::unsigned)?)))?;
+            let routes = statement
+                .query_map((), |row| Ok((row.get(0)?, row.get::<_, i64>(1).map(super::unsigned)?)))?;
             routes.collect()
         })
     }
@@ -344,7 +346,13 @@ fn settle(
     }
 }
 
-fn later(transaction: &Transaction<'_>, job: &Job, at: Timestamp, reason: &str, counts: bool) -> rusqlite::Result<()> {
+fn later(
+    transaction: &Transaction<'_>,
+    job: &Job,
+    at: Timestamp,
+    reason: &str,
+    counts: bool,
+) -> rusqlite::Result<()> {
     let attempts = if counts { job.attempts } else { job.attempts.saturating_sub(1) };
     let touched = transaction
         .prepare_cached(

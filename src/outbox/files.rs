@@ -188,7 +188,13 @@ impl Outbox {
     }
 
     /// A page of a file's rejected or held rows, after a line: a receipt for a million rows is written page by page.
-    pub fn settled_rows(&mut self, file: i64, state: &str, after: u64, limit: u32) -> Result<Vec<SettledRow>> {
+    pub fn settled_rows(
+        &mut self,
+        file: i64,
+        state: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SettledRow>> {
         self.doing("list a file's rows", |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT line, coalesce(email, json_extract(contact, '$.email'), address), field, coalesce(reason, '')

@@ -53,7 +53,8 @@ impl Outbox {
 
 fn start(transaction: &Transaction<'_>, file: &NewFile) -> rusqlite::Result<(i64, i64, i64)> {
     transaction.execute("INSERT INTO route (folder) VALUES (?1) ON CONFLICT DO NOTHING", [&file.route])?;
-    let route = transaction.query_row("SELECT id FROM route WHERE folder = ?1", [&file.route], |row| row.get(0))?;
+    let route =
+        transaction.query_row("SELECT id FROM route WHERE folder = ?1", [&file.route], |row| row.get(0))?;
     let first = transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM entry", (), |row| row.get(0))?;
     let id = transaction.query_row(
         "INSERT INTO file (name, route, sha256, received_at, modified_at, stage, first_entry, rows,
@@ -94,7 +95,9 @@ impl Intake<'_> {
                 "SELECT id, contact FROM entry
                   WHERE address = ?1 AND file = ?2 AND contact IS NOT NULL ORDER BY id LIMIT 1",
             )?
-            .query_row(params![key, self.id], |row| Ok(Earlier { entry: row.get(0)?, contact: contact(row, 1)? }))
+            .query_row(params![key, self.id], |row| {
+                Ok(Earlier { entry: row.get(0)?, contact: contact(row, 1)? })
+            })
             .optional()?;
         Ok(Known { delivered, waiting, earlier })
     }

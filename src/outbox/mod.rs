@@ -126,8 +126,12 @@ impl Outbox {
         outbox.doing("use the write-ahead log", |connection| {
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         })?;
-        outbox.doing("set synchronous=FULL", |connection| connection.pragma_update(None, "synchronous", "FULL"))?;
-        outbox.doing("set foreign_keys=ON", |connection| connection.pragma_update(None, "foreign_keys", true))?;
+        outbox.doing("set synchronous=FULL", |connection| {
+            connection.pragma_update(None, "synchronous", "FULL")
+        })?;
+        outbox.doing("set foreign_keys=ON", |connection| {
+            connection.pragma_update(None, "foreign_keys", true)
+        })?;
         outbox.migrate()?;
         Ok(outbox)
     }
@@ -138,7 +142,8 @@ impl Outbox {
         if !path.exists() {
             return Ok(None);
         }
-        let mut outbox = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let mut outbox =
+            Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         outbox.doing("set query_only", |connection| connection.pragma_update(None, "query_only", true))?;
         match outbox.version()? {
             0 => Ok(None),
@@ -173,7 +178,8 @@ impl Outbox {
     fn version(&mut self) -> Result<usize> {
         let (application, version, tables) = self.doing("read its schema's version", |connection| {
             let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-            let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get::<_, i64>(0))?;
+            let tables =
+                connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get::<_, i64>(0))?;
             Ok((number("application_id")?, number("user_version")?, tables))
         })?;
         match (application == i64::from(APPLICATION_ID), tables) {
@@ -192,8 +198,16 @@ impl Outbox {
     }
 
     /// Runs statements outside a transaction and gives a failure its words.
-    fn doing<T>(&mut self, doing: &'static str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        work(&self.connection).map_err(|source| OutboxError::Sqlite { path: self.path.clone(), doing, source })
+    fn doing<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        work(&self.connection).map_err(|source| OutboxError::Sqlite {
+            path: self.path.clone(),
+            doing,
+            source,
+        })
     }
 
     /// Runs a transaction that takes the write lock at once: what it reads stays true until it commits.
@@ -216,7 +230,9 @@ impl Outbox {
 /// A write that touched the wrong number of rows travels through rusqlite's error type and comes out as ours.
 fn explain(path: PathBuf, doing: &'static str, source: rusqlite::Error) -> OutboxError {
     match source {
-        rusqlite::Error::StatementChangedRows(touched) => OutboxError::Touched { path, doing, expected: 1, touched },
+        rusqlite::Error::StatementChangedRows(touched) => {
+            OutboxError::Touched { path, doing, expected: 1, touched }
+        }
         source => OutboxError::Sqlite { path, doing, source },
     }
 }

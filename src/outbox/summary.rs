@@ -22,10 +22,12 @@ impl Outbox {
     pub fn totals(&mut self) -> Result<Totals> {
         self.doing("add up the files", |connection| {
             let sums = COUNTS.split(", ").map(|name| format!("coalesce(sum({name}), 0)")).collect::<Vec<_>>();
-            let counts = connection
-                .query_row(&format!("SELECT {} FROM file", sums.join(", ")), (), |row| counts(row, 0))?;
+            let counts =
+                connection
+                    .query_row(&format!("SELECT {} FROM file", sums.join(", ")), (), |row| counts(row, 0))?;
             let time = |sql: &str| {
-                let millis = connection.query_row(sql, (), |row| row.get::<_, Option<i64>>(0)).optional()?.flatten();
+                let millis =
+                    connection.query_row(sql, (), |row| row.get::<_, Option<i64>>(0)).optional()?.flatten();
                 millis.map(|millis| timestamp(0, millis)).transpose()
             };
             Ok(Totals {
@@ -61,7 +63,10 @@ impl Outbox {
         self.write("write down watched folders", |transaction| {
             transaction.execute("DELETE FROM watched", ())?;
             for (path, watch) in folders {
-                super::one(transaction.execute("INSERT INTO watched (path, watch) VALUES (?1, ?2)", [path, *watch])?)?;
+                super::one(
+                    transaction
+                        .execute("INSERT INTO watched (path, watch) VALUES (?1, ?2)", [path, *watch])?,
+                )?;
             }
             Ok(())
         })

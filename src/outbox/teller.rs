@@ -55,14 +55,18 @@ impl Teller {
         let reason = |obstacle: &Obstacle| (obstacle.health, obstacle.reason.clone());
         let news = before.and_then(Option::as_ref).map(reason) != obstacle.as_ref().map(reason);
         match &obstacle {
-            Some(obstacle) if news => tracing::warn!(scope, health = obstacle.health.as_str(), "{}", obstacle.reason),
+            Some(obstacle) if news => {
+                tracing::warn!(scope, health = obstacle.health.as_str(), "{}", obstacle.reason)
+            }
             None if before.is_some_and(Option::is_some) => tracing::info!(scope, "over"),
             _ => {}
         }
         let (name, said, now) = (scope.to_owned(), obstacle.clone(), self.clock.now());
         self.outbox
             .ask(move |outbox| match said {
-                Some(Obstacle { health, reason, until }) => outbox.set_trouble(&name, health, &reason, until, now),
+                Some(Obstacle { health, reason, until }) => {
+                    outbox.set_trouble(&name, health, &reason, until, now)
+                }
                 None => outbox.clear_trouble(&name),
             })
             .await?;

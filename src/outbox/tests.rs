@@ -75,7 +75,13 @@ fn counts(outbox: &mut Outbox) -> Counts {
 #[test]
 fn a_file_is_recorded_whole_or_not_at_all() {
     let (_state, mut outbox) = open();
-    let file = NewFile { name: "a.csv".into(), route: ROUTE.into(), received_at: at(0), modified_at: at(0), lists: LISTS.into() };
+    let file = NewFile {
+        name: "a.csv".into(),
+        route: ROUTE.into(),
+        received_at: at(0),
+        modified_at: at(0),
+        lists: LISTS.into(),
+    };
     let mut intake = outbox.begin(file).unwrap();
     intake.record(&plan(vec![reading(2, "jane@example.org", "Jane")], &HashMap::new())).unwrap();
     drop(intake);
@@ -111,7 +117,11 @@ fn what_was_delivered_before_costs_no_call() {
     let jane = job(&mut outbox, at(1));
     settle(&mut outbox, jane, &created(), at(1));
     let calls = outbox.calls_today(at(1)).unwrap();
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane"), reading(3, "jane@example.org", "Jane")], at(2));
+    record(
+        &mut outbox,
+        vec![reading(2, "jane@example.org", "Jane"), reading(3, "jane@example.org", "Jane")],
+        at(2),
+    );
     assert!(matches!(take(&mut outbox, at(3)), Take::Nothing));
     assert_eq!(outbox.calls_today(at(3)).unwrap(), calls);
     assert_eq!(counts(&mut outbox), Counts { created: 1, unchanged: 1, duplicate: 1, ..Counts::default() });
@@ -161,7 +171,12 @@ fn a_call_that_says_nothing_about_the_row_does_not_lengthen_its_pauses() {
     for second in 0..5 {
         let jane = job(&mut outbox, at(second));
         assert_eq!(jane.attempts(), 1);
-        settle(&mut outbox, jane, &Settlement::Later { at: at(second), reason: "x".into(), counts: false }, at(second));
+        settle(
+            &mut outbox,
+            jane,
+            &Settlement::Later { at: at(second), reason: "x".into(), counts: false },
+            at(second),
+        );
     }
 }
 
@@ -244,8 +259,10 @@ fn a_database_that_is_not_ours_or_newer_is_left_as_it_is() {
 #[test]
 fn every_commit_is_on_the_disk() {
     let (_state, outbox) = open();
-    let synchronous: i64 = outbox.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
-    let journal: String = outbox.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    let synchronous: i64 =
+        outbox.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+    let journal: String =
+        outbox.connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!((synchronous, journal.as_str()), (2, "wal"), "2 is FULL");
 }
 

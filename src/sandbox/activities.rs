@@ -37,7 +37,9 @@ pub fn import(world: &mut World, call: &Call) -> Answer {
     let Some(rows) = body.get("import_data").and_then(Value::as_array) else {
         return invalid("import_data is missing");
     };
-    if rows.iter().any(|row| row.as_object().is_none_or(|row| row.values().any(|value| value.is_object() || value.is_array()))) {
+    if rows.iter().any(|row| {
+        row.as_object().is_none_or(|row| row.values().any(|value| value.is_object() || value.is_array()))
+    }) {
         return invalid("import_data is invalid");
     }
     let mut read = 0;
@@ -45,10 +47,12 @@ pub fn import(world: &mut World, call: &Call) -> Answer {
         read += row.to_string().len() + 1;
         read <= BODY_READ
     };
-    let rows: Vec<_> = rows.iter().take_while(within).take(ROWS_READ).filter_map(Value::as_object).cloned().collect();
+    let rows: Vec<_> =
+        rows.iter().take_while(within).take(ROWS_READ).filter_map(Value::as_object).cloned().collect();
     let number = u64::try_from(world.activities.len()).unwrap_or(u64::MAX) + 1;
     let created_at = world.now();
-    let activity = Activity { number, created_at, polls: 0, done: false, counts: [0; 5], work: Some((rows, lists)) };
+    let activity =
+        Activity { number, created_at, polls: 0, done: false, counts: [0; 5], work: Some((rows, lists)) };
     world.activities.push(activity);
     Answer::json(201, resource(&world.activities[world.activities.len() - 1], "initialized"))
 }
@@ -60,7 +64,8 @@ pub fn queue_full() -> Answer {
 
 /// `GET /activities/{id}`
 pub fn get(world: &mut World, id: &str) -> Answer {
-    let index = number(ACTIVITY, id).and_then(|number| world.activities.iter().position(|known| known.number == number));
+    let index = number(ACTIVITY, id)
+        .and_then(|number| world.activities.iter().position(|known| known.number == number));
     let Some(index) = index.filter(|index| remembered(world, *index)) else {
         return not_found("activity_id was not found");
     };
@@ -114,8 +119,11 @@ fn carry_out(world: &mut World, rows: Vec<Map<String, Value>>, lists: &[u32]) ->
             counts[1] += 1;
         }
         let now = world.now();
-        let fields: Vec<(String, String)> =
-            world.custom_fields.iter().map(|field| (format!("cf:{}", field.name), uuid(super::world::FIELD, u64::from(field.number)))).collect();
+        let fields: Vec<(String, String)> = world
+            .custom_fields
+            .iter()
+            .map(|field| (format!("cf:{}", field.name), uuid(super::world::FIELD, u64::from(field.number))))
+            .collect();
         let contact = world.add_contact(&address, Permission::Implicit);
         (contact.deleted_at, contact.updated_at) = (None, now);
         if contact.permission == Permission::Unsubscribed {

@@ -35,8 +35,23 @@ fn replaced(name: &str) -> Answer {
 
 /// Faults that come instead of an answer, in the order in which they are looked at.
 const REPLACING: [&str; 17] = [
-    "reset", "hang", "html_503", "503", "502", "500", "html_200", "empty_200", "throttled", "quota", "unknown_429",
-    "queue_full", "401", "403", "404", "409", "400",
+    "reset",
+    "hang",
+    "html_503",
+    "503",
+    "502",
+    "500",
+    "html_200",
+    "empty_200",
+    "throttled",
+    "quota",
+    "unknown_429",
+    "queue_full",
+    "401",
+    "403",
+    "404",
+    "409",
+    "400",
 ];
 
 /// The endpoint's name in the log of calls.

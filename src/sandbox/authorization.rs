@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::Rotation;
 use super::answer::{Answer, Delivery, oauth};
 use super::request::Call;
 use super::world::World;
-use super::Rotation;
 
 /// How long a code works.
 const CODE_LIFE: Duration = Duration::from_secs(300);
@@ -26,7 +26,8 @@ const DEVICE_INTERVAL: u64 = 5;
 /// The service's tokens are about this long; a client must not be surprised.
 const JWT_FILLER: usize = 800;
 /// Scopes that an application of the service may ask for.
-const SCOPES: [&str; 5] = ["contact_data", "offline_access", "account_read", "account_update", "campaign_data"];
+const SCOPES: [&str; 5] =
+    ["contact_data", "offline_access", "account_read", "account_update", "campaign_data"];
 
 #[derive(Default)]
 pub(super) struct Authorizations {
@@ -150,12 +151,18 @@ fn authorize_page(world: &mut World, call: &Call) -> Answer {
     }
     let scope = call.param("scope").unwrap_or_default();
     if scope.split(' ').any(|scope| !SCOPES.contains(&scope)) {
-        return back("invalid_scope", "One or more scopes are not configured for the authorization server resource.");
+        return back(
+            "invalid_scope",
+            "One or more scopes are not configured for the authorization server resource.",
+        );
     }
     let needs_pkce = world.settings.client_secret.is_none();
     let good_challenge = call.param("code_challenge").is_some_and(|challenge| challenge.len() >= 43);
     if needs_pkce && (!good_challenge || call.param("code_challenge_method") != Some("S256")) {
-        return back("invalid_request", "PKCE code challenge is required when the token endpoint authentication method is 'NONE'.");
+        return back(
+            "invalid_request",
+            "PKCE code challenge is required when the token endpoint authentication method is 'NONE'.",
+        );
     }
     let hidden: String = call.query.iter().map(|(name, value)| hidden_field(name, value)).collect();
     Answer::html(
@@ -254,9 +261,11 @@ fn authenticate(world: &mut World, call: &Call) -> Result<(), Answer> {
     let refused = world.fault_fires("token_invalid_client", "token");
     match (&world.settings.client_secret, secret) {
         (Some(_), None) => Err(oauth(401, "invalid_client", "No client credentials found.")),
-        (Some(known), Some(secret)) if *known != secret || refused => {
-            Err(oauth(401, "invalid_client", "The client secret supplied for a confidential client is invalid."))
-        }
+        (Some(known), Some(secret)) if *known != secret || refused => Err(oauth(
+            401,
+            "invalid_client",
+            "The client secret supplied for a confidential client is invalid.",
+        )),
         _ => Ok(()),
     }
 }
@@ -272,12 +281,17 @@ fn redeem(world: &mut World, call: &Call) -> Answer {
         return used_up();
     }
     if call.param("redirect_uri") != Some(&code.redirect_uri) {
-        return oauth(400, "invalid_grant", "The redirect URI does not match the redirect URI in the authorization request.");
+        return oauth(
+            400,
+            "invalid_grant",
+            "The redirect URI does not match the redirect URI in the authorization request.",
+        );
     }
     let verified = match (&code.challenge, call.param("code_verifier")) {
         (None, None) => true,
         (Some(challenge), Some(verifier)) => {
-            (43..=128).contains(&verifier.len()) && URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == *challenge
+            (43..=128).contains(&verifier.len())
+                && URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) == *challenge
         }
         _ => false,
     };
@@ -305,7 +319,8 @@ fn refresh(world: &mut World, call: &Call) -> Answer {
     let Some((index, family)) = found else { return invalid() };
     let idle = family.used_at.checked_add(IDLE_LIFE).is_ok_and(|end| end <= now);
     // Used again after the leeway: somebody has stolen it, for all the server knows, and everything ends.
-    let reused = family.former.get(&given).is_some_and(|spent| spent.checked_add(leeway).is_ok_and(|end| end < now));
+    let reused =
+        family.former.get(&given).is_some_and(|spent| spent.checked_add(leeway).is_ok_and(|end| end < now));
     family.ended |= idle || reused;
     if family.ended {
         return invalid();
@@ -344,7 +359,12 @@ fn access_token(world: &mut World) -> String {
         "iss": "https://identity.example/oauth2/default", "aud": "https://api.cc.email/v3",
         "cid": world.settings.client_id, "jti": world.secret(20), "exp": world.now().as_second(),
     });
-    format!("{}.{}.{}", part(json!({ "alg": "RS256", "kid": "sandbox" })), part(claims), world.secret(JWT_FILLER))
+    format!(
+        "{}.{}.{}",
+        part(json!({ "alg": "RS256", "kid": "sandbox" })),
+        part(claims),
+        world.secret(JWT_FILLER)
+    )
 }
 
 fn granted(world: &World, issued: &Issued) -> Answer {

@@ -67,7 +67,11 @@ const CUSTOM_FIELD: [(&str, Kind); 2] = [("custom_field_id", Kind::Text(36)), ("
 /// A JSON object as the body of a write, or the refusal.
 pub fn object(call: &Call) -> Result<Map<String, Value>, Answer> {
     if !call.header(hyper::header::CONTENT_TYPE).starts_with("application/json") {
-        return Err(array(415, "contacts.api.unsupported_media_type", "Content-Type must be application/json"));
+        return Err(array(
+            415,
+            "contacts.api.unsupported_media_type",
+            "Content-Type must be application/json",
+        ));
     }
     match serde_json::from_slice(&call.body) {
         Ok(Value::Object(object)) => Ok(object),
@@ -93,7 +97,10 @@ pub fn sign_up(world: &mut World, call: &Call) -> Answer {
     }
     let lists = list_numbers(&body);
     if let Some(unknown) = lists.iter().find(|list| !world.lists.iter().any(|known| known.number == **list)) {
-        return not_found(&format!("list_memberships: contact list {} was not found", uuid(LIST, u64::from(*unknown))));
+        return not_found(&format!(
+            "list_memberships: contact list {} was not found",
+            uuid(LIST, u64::from(*unknown))
+        ));
     }
     let (now, confirmed) = (world.now(), world.settings.confirmed_opt_in);
     let was_there = world.contact(&address).is_some();
@@ -141,7 +148,8 @@ fn checked_sign_up(world: &World, body: Map<String, Value>) -> Result<Map<String
     }
     for field in body.get("custom_fields").and_then(Value::as_array).into_iter().flatten() {
         let object = field.as_object().ok_or_else(|| invalid("custom_fields is invalid"))?;
-        check(object, &CUSTOM_FIELD, &["custom_field_id", "value"]).map_err(|said| invalid(&format!("custom_fields: {said}")))?;
+        check(object, &CUSTOM_FIELD, &["custom_field_id", "value"])
+            .map_err(|said| invalid(&format!("custom_fields: {said}")))?;
         let id = number(FIELD, object["custom_field_id"].as_str().unwrap_or_default());
         if !world.custom_fields.iter().any(|known| Some(u64::from(known.number)) == id) {
             return Err(invalid("custom_fields: custom_field_id does not have a valid value"));
@@ -160,7 +168,12 @@ fn too_often(world: &mut World, address: &str) -> Option<Answer> {
 }
 
 fn list_numbers(body: &Map<String, Value>) -> Vec<u32> {
-    let ids = body.get("list_memberships").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let ids = body
+        .get("list_memberships")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     ids.map(|id| number(LIST, id).and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX)).collect()
 }
 
@@ -179,7 +192,11 @@ pub fn create(world: &mut World, call: &Call) -> Answer {
     };
     if let Some(known) = world.contact(address) {
         let id = uuid(CONTACT, known.number);
-        return array(409, "contacts.api.conflict", &format!("Validation failed: Email already exists for contact {id}"));
+        return array(
+            409,
+            "contacts.api.conflict",
+            &format!("Validation failed: Email already exists for contact {id}"),
+        );
     }
     let number = world.add_contact(address, Permission::Implicit).number;
     replace(world, number, &body);
@@ -205,7 +222,9 @@ pub fn put(world: &mut World, call: &Call, id: &str) -> Answer {
 
 fn replace(world: &mut World, number: u64, body: &Map<String, Value>) {
     let (now, lists) = (world.now(), list_numbers(body));
-    let Some(contact) = world.by_number.get(&number).and_then(|key| world.contacts.get_mut(key)) else { return };
+    let Some(contact) = world.by_number.get(&number).and_then(|key| world.contacts.get_mut(key)) else {
+        return;
+    };
     let permission = body.get("email_address").and_then(|email| email["permission_to_send"].as_str());
     contact.permission = match permission {
         Some("explicit") => Permission::Explicit,
@@ -216,15 +235,23 @@ fn replace(world: &mut World, number: u64, body: &Map<String, Value>) {
     if body.contains_key("list_memberships") {
         contact.lists = lists.into_iter().collect();
     }
-    let kept = |name: &str| !["email_address", "list_memberships", "create_source", "update_source"].contains(&name);
-    contact.details = body.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let kept =
+        |name: &str| !["email_address", "list_memberships", "create_source", "update_source"].contains(&name);
+    contact.details = body
+        .iter()
+        .filter(|(name, _)| kept(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     (contact.deleted_at, contact.updated_at) = (None, now);
 }
 
 /// `GET /contacts/{id}`
 pub fn get(world: &World, id: &str) -> Answer {
-    let known = number(CONTACT, id).and_then(|number| world.by_number.get(&number)).and_then(|key| world.contacts.get(key));
-    known.map_or_else(|| not_found("contact_id was not found"), |contact| Answer::json(200, resource(contact)))
+    let known = number(CONTACT, id)
+        .and_then(|number| world.by_number.get(&number))
+        .and_then(|key| world.contacts.get(key));
+    known
+        .map_or_else(|| not_found("contact_id was not found"), |contact| Answer::json(200, resource(contact)))
 }
 
 /// `DELETE /contacts/{id}`
@@ -242,10 +269,13 @@ pub fn delete(world: &mut World, id: &str) -> Answer {
 /// `GET /contacts/counts`
 pub fn counts(world: &World) -> Answer {
     let count = |permission| world.contacts().filter(|contact| contact.permission == permission).count();
-    Answer::json(200, json!({
-        "total": world.contact_count(), "explicit": count(Permission::Explicit), "implicit": count(Permission::Implicit),
-        "pending": count(Permission::PendingConfirmation), "unsubscribed": count(Permission::Unsubscribed),
-    }))
+    Answer::json(
+        200,
+        json!({
+            "total": world.contact_count(), "explicit": count(Permission::Explicit), "implicit": count(Permission::Implicit),
+            "pending": count(Permission::PendingConfirmation), "unsubscribed": count(Permission::Unsubscribed),
+        }),
+    )
 }
 
 /// `GET /contacts`
@@ -264,7 +294,8 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
         .map(|(_, contact)| resource(contact))
         .collect();
     let more = found.len() > limit;
-    let last = found.get(limit.saturating_sub(1)).and_then(|contact| contact["email_address"]["address"].as_str());
+    let last =
+        found.get(limit.saturating_sub(1)).and_then(|contact| contact["email_address"]["address"].as_str());
     let mut body = json!({ "contacts": found.iter().take(limit).collect::<Vec<_>>() });
     if call.param("include_count") == Some("true") {
         body["contacts_count"] = json!(world.contacts.values().filter(|contact| chosen(contact)).count());
@@ -274,15 +305,20 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
 }
 
 fn filter(contact: &Contact, call: &Call) -> bool {
-    let statuses: Vec<&str> = call.param("status").unwrap_or_default().split(',').filter(|s| !s.is_empty()).collect();
+    let statuses: Vec<&str> =
+        call.param("status").unwrap_or_default().split(',').filter(|s| !s.is_empty()).collect();
     let status = if contact.deleted_at.is_some() { "deleted" } else { contact.permission.as_str() };
-    let active = matches!(contact.permission, Permission::Explicit | Permission::Implicit) && status != "deleted";
+    let active =
+        matches!(contact.permission, Permission::Explicit | Permission::Implicit) && status != "deleted";
     let by_status = match statuses.is_empty() {
         true => status != "deleted",
-        false => statuses.iter().any(|wanted| *wanted == "all" || *wanted == status || (*wanted == "active" && active)),
+        false => statuses
+            .iter()
+            .any(|wanted| *wanted == "all" || *wanted == status || (*wanted == "active" && active)),
     };
     let by_email = call.param("email").is_none_or(|email| email.eq_ignore_ascii_case(&contact.address));
-    let lists: Vec<&str> = call.param("lists").unwrap_or_default().split(',').filter(|s| !s.is_empty()).collect();
+    let lists: Vec<&str> =
+        call.param("lists").unwrap_or_default().split(',').filter(|s| !s.is_empty()).collect();
     let on = |id: &&str| contact.lists.iter().any(|list| uuid(LIST, u64::from(*list)) == **id);
     let by_list = lists.is_empty() || lists.iter().any(on);
     let later = |name: &str, time: Option<jiff::Timestamp>| {

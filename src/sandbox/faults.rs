@@ -50,7 +50,9 @@ pub enum FaultError {
     #[error("there is no fault `{0}`; known: {known}", known = names())]
     Unknown(String),
     /// The value is not one.
-    #[error("`{0}` is not a fault's value: write NAME=always, off, once, nth:3, next:5 or share:0.2; NAME@ENDPOINT limits it to one endpoint")]
+    #[error(
+        "`{0}` is not a fault's value: write NAME=always, off, once, nth:3, next:5 or share:0.2; NAME@ENDPOINT limits it to one endpoint"
+    )]
     Value(String),
 }
 
@@ -86,7 +88,9 @@ impl Faults {
             ("once", "") => When::Next(1),
             ("next", n) => When::Next(n.parse().map_err(|_| bad())?),
             ("nth", n) => When::Nth(n.parse().ok().filter(|n| *n > 0).ok_or_else(bad)?),
-            ("share", share) => When::Share(share.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(bad)?),
+            ("share", share) => {
+                When::Share(share.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(bad)?)
+            }
             ("off", "") => {
                 self.0.remove(&key);
                 return Ok(());

@@ -46,7 +46,10 @@ pub fn create_list(world: &mut World, call: &Call) -> Answer {
 /// `GET /contact_lists/{id}`
 pub fn list(world: &World, id: &str) -> Answer {
     let known = world.lists.iter().find(|list| number(LIST, id) == Some(u64::from(list.number)));
-    known.map_or_else(|| not_found("list_id was not found"), |list| Answer::json(200, list_body(list.number, &list.name)))
+    known.map_or_else(
+        || not_found("list_id was not found"),
+        |list| Answer::json(200, list_body(list.number, &list.name)),
+    )
 }
 
 fn list_body(number: u32, name: &str) -> Value {
@@ -55,7 +58,10 @@ fn list_body(number: u32, name: &str) -> Value {
 
 /// `GET /contact_custom_fields`
 pub fn custom_fields(world: &mut World, call: &Call) -> Answer {
-    let items = world.custom_fields.iter().map(|field| (u64::from(field.number), field_body(field.number, &field.label, &field.name)));
+    let items = world
+        .custom_fields
+        .iter()
+        .map(|field| (u64::from(field.number), field_body(field.number, &field.label, &field.name)));
     let items = items.collect();
     page(world, call, "custom_fields", items, FIELDS_PAGE)
 }
@@ -71,7 +77,9 @@ pub fn create_custom_field(world: &mut World, call: &Call) -> Answer {
         return invalid(&said);
     }
     let label = body["label"].as_str().unwrap_or_default().to_owned();
-    if world.custom_fields.iter().any(|field| field.label == label) || world.custom_fields.len() >= MOST_FIELDS {
+    if world.custom_fields.iter().any(|field| field.label == label)
+        || world.custom_fields.len() >= MOST_FIELDS
+    {
         return array(409, "contacts.api.conflict", "Validation failed: Label has already been taken");
     }
     let number = world.add_custom_field(&label);
@@ -99,15 +107,20 @@ fn page(world: &mut World, call: &Call, things: &str, items: Vec<(u64, Value)>, 
 
 /// `GET /account/summary`
 pub fn summary(world: &World) -> Answer {
-    Answer::json(200, json!({
-        "organization_name": world.settings.organization_name, "contact_email": "owner@example.org",
-        "country_code": "US", "encoded_account_id": "p07e1l2l3m4n", "first_name": null, "time_zone_id": "US/Eastern",
-    }))
+    Answer::json(
+        200,
+        json!({
+            "organization_name": world.settings.organization_name, "contact_email": "owner@example.org",
+            "country_code": "US", "encoded_account_id": "p07e1l2l3m4n", "first_name": null, "time_zone_id": "US/Eastern",
+        }),
+    )
 }
 
 /// `GET /account/user/privileges`
 pub fn privileges() -> Answer {
-    let names = ["contacts:read", "contacts:write", "contacts:lists:read", "contacts:lists:write", "account:read"];
-    let all: Vec<Value> = (30..).zip(names).map(|(id, name)| json!({ "privilege_id": id, "privilege_name": name })).collect();
+    let names =
+        ["contacts:read", "contacts:write", "contacts:lists:read", "contacts:lists:write", "account:read"];
+    let all: Vec<Value> =
+        (30..).zip(names).map(|(id, name)| json!({ "privilege_id": id, "privilege_name": name })).collect();
     Answer::json(200, Value::Array(all))
 }

@@ -251,7 +251,8 @@ fn dispatch(world: &mut World, call: &Call) -> Answer {
 /// Two calls that change one contact at the same time: the later one is refused.
 fn simultaneous(world: &mut World, call: &Call) -> Answer {
     world.arrive(call.at);
-    let refused = answer::array(409, "contacts.api.conflict", "The contact is being changed by another request");
+    let refused =
+        answer::array(409, "contacts.api.conflict", "The contact is being changed by another request");
     world.answered(&api::endpoint(call), refused.status);
     refused
 }
@@ -293,7 +294,10 @@ impl HttpBody for Parcel {
     type Data = Bytes;
     type Error = Closed;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
         Poll::Ready(match (self.bytes.take(), self.cut) {
             (Some(bytes), true) => Some(Ok(Frame::data(bytes.slice(..bytes.len() / 2)))),
             (Some(bytes), false) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
@@ -303,6 +307,8 @@ impl HttpBody for Parcel {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default()))
+        SizeHint::with_exact(
+            self.bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default()),
+        )
     }
 }

@@ -49,7 +49,10 @@ fn hidden_fields(page: &str) -> BTreeMap<String, String> {
         let (value, _) = rest.split_once('"')?;
         Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&amp;", "&"))
     };
-    page.split("<input type=hidden").skip(1).filter_map(|input| Some((quoted(input, "name")?, quoted(input, "value")?))).collect()
+    page.split("<input type=hidden")
+        .skip(1)
+        .filter_map(|input| Some((quoted(input, "name")?, quoted(input, "value")?)))
+        .collect()
 }
 
 async fn fetch(url: &Url, form: Option<String>) -> Result<(StatusCode, Option<String>, String), Stuck> {

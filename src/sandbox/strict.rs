@@ -36,9 +36,13 @@ pub fn check(object: &Map<String, Value>, known: &[(&str, Kind)], required: &[&s
 fn fault(value: &Value, kind: Kind) -> Option<&'static str> {
     let good = match (kind, value) {
         (Kind::Any, _) => return None,
-        (Kind::Text(longest), Value::String(text)) if text.chars().count() > longest => return Some("is too long"),
+        (Kind::Text(longest), Value::String(text)) if text.chars().count() > longest => {
+            return Some("is too long");
+        }
         (Kind::Text(_), Value::String(_)) => true,
-        (Kind::Number(low, high), value) => value.as_i64().is_some_and(|number| (low..=high).contains(&number)),
+        (Kind::Number(low, high), value) => {
+            value.as_i64().is_some_and(|number| (low..=high).contains(&number))
+        }
         (Kind::Ids(most), Value::Array(ids)) => {
             ids.len() <= most && ids.iter().all(|id| id.as_str().is_some_and(|id| id.len() == 36))
         }
@@ -54,8 +58,15 @@ fn fault(value: &Value, kind: Kind) -> Option<&'static str> {
 /// The service's idea of an address, as far as it is known: one `@`, a full domain, no blanks, commas or brackets.
 pub fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
-    let plain = |part: &str| !part.is_empty() && part.is_ascii() && !part.contains([' ', ',', '(', ')', '<', '>', '[', ']', '@', '"']);
-    plain(local) && plain(domain) && domain.split('.').count() >= 2 && domain.split('.').all(|label| !label.is_empty())
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part.is_ascii()
+            && !part.contains([' ', ',', '(', ')', '<', '>', '[', ']', '@', '"'])
+    };
+    plain(local)
+        && plain(domain)
+        && domain.split('.').count() >= 2
+        && domain.split('.').all(|label| !label.is_empty())
 }
 
 #[cfg(test)]
@@ -66,7 +77,12 @@ mod tests {
 
     #[test]
     fn every_wrong_property_is_named() {
-        let known = [("a", Kind::Text(2)), ("n", Kind::Number(1, 12)), ("w", Kind::Word(&["home"])), ("l", Kind::Ids(1))];
+        let known = [
+            ("a", Kind::Text(2)),
+            ("n", Kind::Number(1, 12)),
+            ("w", Kind::Word(&["home"])),
+            ("l", Kind::Ids(1)),
+        ];
         let said = |value: Value| check(value.as_object().unwrap(), &known, &["a"]).unwrap_err();
         assert_eq!(said(json!({})), "a is missing");
         assert_eq!(said(json!({"a": "xyz", "n": 13, "x": 1})), "a is too long, n is invalid, x is invalid");

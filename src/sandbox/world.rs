@@ -173,7 +173,11 @@ impl World {
     /// Adds a custom field.
     pub fn add_custom_field(&mut self, label: &str) -> u32 {
         let number = u32::try_from(self.custom_fields.len()).unwrap_or(u32::MAX) + 1;
-        self.custom_fields.push(CustomField { number, label: label.to_owned(), name: label.replace(' ', "_") });
+        self.custom_fields.push(CustomField {
+            number,
+            label: label.to_owned(),
+            name: label.replace(' ', "_"),
+        });
         number
     }
 
@@ -293,7 +297,8 @@ impl World {
         while self.admitted.front().is_some_and(|first| at.duration_since(*first) >= SECOND) {
             self.admitted.pop_front();
         }
-        let room = u32::try_from(self.admitted.len()).is_ok_and(|calls| calls < self.settings.requests_per_second);
+        let room =
+            u32::try_from(self.admitted.len()).is_ok_and(|calls| calls < self.settings.requests_per_second);
         if room {
             self.admitted.push_back(at);
         }

@@ -27,14 +27,23 @@ fn rejections(bytes: &[u8]) -> Vec<(u64, String)> {
 fn quotes_line_ends_and_blank_lines() {
     let text = b"\xef\xbb\xbfemail,first name,x\r\n\"jane@example.org\",\"Jane, \"\"J\"\"\nDoe\",1\r\n\r\njoe@example.org,Joe,2,\n";
     let expected = [(2, vec!["jane@example.org", "Jane, \"J\"\nDoe"]), (5, vec!["joe@example.org", "Joe"])];
-    assert_eq!(cells(text), expected.map(|(line, cells)| (line, cells.into_iter().map(str::to_owned).collect())));
+    assert_eq!(
+        cells(text),
+        expected.map(|(line, cells)| (line, cells.into_iter().map(str::to_owned).collect()))
+    );
 }
 
 #[test]
 fn the_four_delimiters_are_recognised() {
     for delimiter in [",", ";", "\t", "|"] {
-        let text = format!("email{delimiter}\"a,b;c|d\"{delimiter}last_name\nj@example.org{delimiter}x{delimiter}Doe\n");
-        assert_eq!(cells(text.as_bytes()), [(2, vec!["j@example.org".to_owned(), "Doe".to_owned()])], "{delimiter:?}");
+        let text = format!(
+            "email{delimiter}\"a,b;c|d\"{delimiter}last_name\nj@example.org{delimiter}x{delimiter}Doe\n"
+        );
+        assert_eq!(
+            cells(text.as_bytes()),
+            [(2, vec!["j@example.org".to_owned(), "Doe".to_owned()])],
+            "{delimiter:?}"
+        );
     }
 }
 

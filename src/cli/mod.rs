@@ -1,0 +1,188 @@
+//! The commands: one file each, which only translate and print.
+//!
+//! Owns the arguments, the exit statuses of the contract and standard output. Leaves every decision to the library.
+
+pub mod auth;
+mod demo;
+mod init;
+mod run;
+mod sandbox;
+mod status;
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::daemon::DaemonError;
+use crate::log;
+
+/// The exit statuses of the contract (`sysexits.h` where it has one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, healthy.
+    Done = 0,
+    /// Our fault or the machine's.
+    Failed = 1,
+    /// Everything ran, some rows or files were refused.
+    Refused = 65,
+    /// The account cannot be reached.
+    Unreachable = 69,
+    /// Entries still wait.
+    Waiting = 75,
+    /// A person must sign in.
+    LoginNeeded = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Why a command ends otherwise than done: the status, and what to say on standard error.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let exit = match error {
+            DaemonError::Config(_) => Exit::Config,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+type Outcome = Result<Exit, Failure>;
+
+/// Puts the people in dropped files on your Constant Contact lists.
+#[derive(Debug, Parser)]
+#[command(name = "mailchute", version)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// The configuration; otherwise $MAILCHUTE_CONFIG, then the user's, then /etc/mailchute/mailchute.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only; twice for nothing
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    quiet: u8,
+    /// How log lines on standard error are written
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: log::Format,
+}
+
+impl Common {
+    fn begin_log(&self) {
+        let level = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        log::begin(level(self.verbose).saturating_sub(level(self.quiet)), self.log_format);
+    }
+
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    #[command(
+        after_help = "Example:\n  mailchute run --once    # take in what is there, deliver it, end (for cron)"
+    )]
+    Run(run::Arguments),
+    /// Show the health in one screen; the exit status says it too
+    #[command(after_help = "Example:\n  mailchute status --json | jq .health")]
+    Status(status::Arguments),
+    /// Write a commented configuration to start from
+    #[command(after_help = "Example:\n  mailchute init --config ./mailchute.toml")]
+    Init,
+    /// Show the whole thing without an account
+    #[command(after_help = "Example:\n  mailchute demo --rows 100 --keep ./demo")]
+    Demo(demo::Arguments),
+    /// Run only the stand-in for Constant Contact, to rehearse against
+    #[command(
+        after_help = "Example:\n  mailchute sandbox --listen 127.0.0.1:8080 --fault 500@sign_up_form=share:0.1"
+    )]
+    Sandbox(sandbox::Arguments),
+}
+
+/// The `mailchute` program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    arguments.common.begin_log();
+    let common = &arguments.common;
+    finish(match arguments.command {
+        Command::Run(run) => run::run(common, &run),
+        Command::Status(status) => status::run(common, &status),
+        Command::Init => init::run(common),
+        Command::Demo(demo) => demo::run(common, &demo),
+        Command::Sandbox(sandbox) => sandbox::run(&sandbox),
+    })
+}
+
+/// `--help` and `--version` are no mistakes; everything else is status 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _nobody_reads = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn finish(outcome: Outcome) -> ExitCode {
+    let exit = match outcome {
+        Ok(exit) => exit,
+        Err(Failure { exit, message }) => {
+            let _nobody_reads = writeln!(io::stderr(), "mailchute: {message}");
+            exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Prints to standard output; a reader that went away is no error.
+fn say(text: impl Display) {
+    let _nobody_reads = writeln!(io::stdout(), "{text}");
+}
+
+/// The threads of a small daemon: one for each loop; what blocks has threads of its own.
+const WORKERS: usize = 2;
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
+}

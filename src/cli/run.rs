@@ -1,0 +1,80 @@
+//! `mailchute run`
+
+use clap::Args;
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio_util::sync::CancellationToken;
+
+use super::{Common, Exit, Failure, Outcome, runtime, say};
+use crate::clock::Clock;
+use crate::daemon;
+use crate::drain::Findings;
+use crate::wake::Wake;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Take in every complete file, deliver until nothing is due or under way, then end
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
+    let config = common.config()?;
+    let sign_in = format!("mailchute-auth --config {}", config.file.display());
+    runtime()?.block_on(async {
+        let (stop, wake) = (CancellationToken::new(), Wake::default());
+        let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        tokio::spawn(heed(signals, stop.clone(), wake.clone()));
+        if !arguments.once {
+            daemon::run(config, Clock::system(), wake, stop).await?;
+            return Ok(Exit::Done);
+        }
+        let outcome = daemon::run_once(config, Clock::system(), wake, stop).await?;
+        report(&outcome, &sign_in)
+    })
+}
+
+/// Signals are hints too: stop in order, or look now.
+async fn heed(mut signals: Signals, stop: CancellationToken, wake: Wake) {
+    while let Some(signal) = signals.next().await {
+        if signal == SIGUSR1 {
+            wake.hint();
+        } else {
+            tracing::info!(signal, "stopping");
+            stop.cancel();
+        }
+    }
+}
+
+/// What the run came to: a line for people, a status for scripts.
+fn report(outcome: &daemon::Outcome, sign_in: &str) -> Outcome {
+    let (before, after) = (outcome.before.counts, outcome.after.counts);
+    let waiting = after.queued + after.sending;
+    let rejected = after.rejected - before.rejected;
+    say(format!(
+        "{} created, {} updated, {} unchanged, {} duplicate, {rejected} rejected, {} held, {waiting} waiting; {} files could not be read",
+        after.created - before.created,
+        after.updated - before.updated,
+        after.unchanged - before.unchanged,
+        after.duplicate - before.duplicate,
+        after.held.saturating_sub(before.held),
+        outcome.failed_files,
+    ));
+    match &outcome.findings {
+        Findings { login_needed: true, .. } => {
+            let message = format!("{waiting} rows wait for an authorization: sign in with `{sign_in}`");
+            Err(Failure::new(Exit::LoginNeeded, message))
+        }
+        Findings { unknown_list: Some(reason), .. } if waiting > 0 => Err(Failure::new(Exit::Config, reason)),
+        Findings { forbidden: Some(reason), .. } if waiting > 0 => Err(Failure::new(Exit::Failed, reason)),
+        Findings { unreachable: true, .. } if waiting > 0 => {
+            let message =
+                format!("the account cannot be reached; {waiting} rows wait and are tried at the next run");
+            Err(Failure::new(Exit::Unreachable, message))
+        }
+        _ if waiting > 0 => Ok(Exit::Waiting),
+        _ if rejected > 0 || outcome.failed_files > 0 => Ok(Exit::Refused),
+        _ => Ok(Exit::Done),
+    }
+}
