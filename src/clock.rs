@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 /// The longest that a loop sleeps before it looks at the wall clock again: a laptop's suspend or a corrected clock
 /// is noticed within this time.
-const LONGEST_NAP: Duration = Duration::from_secs(60);
+const LONGEST_NAP: Duration = Duration::from_mins(1);
 
 /// A wall clock.
 #[derive(Clone)]

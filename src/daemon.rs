@@ -90,7 +90,7 @@ pub async fn run(
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
-    let house = open(&config, &clock, &wake).await?;
+    let house = open(&config, &clock, &wake)?;
     let drain = Drain::start(house.drain).await?;
     tracing::info!(spool = %config.spool.display(), state = %config.state.display(), "ready");
     notify(&[NotifyState::Ready, NotifyState::Status("running")]);
@@ -145,7 +145,7 @@ pub async fn run_once(
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<Outcome, DaemonError> {
-    let house = open(&config, &clock, &wake).await?;
+    let house = open(&config, &clock, &wake)?;
     let before = house.outbox.ask(Outbox::totals).await?;
     let mut inbox = house.inbox;
     inbox.run_once(&stop).await?;
@@ -156,7 +156,7 @@ pub async fn run_once(
     Ok(Outcome { before, after, failed_files: inbox.failed_files(), findings: drain.findings() })
 }
 
-async fn open(config: &Config, clock: &Clock, wake: &Wake) -> Result<House, DaemonError> {
+fn open(config: &Config, clock: &Clock, wake: &Wake) -> Result<House, DaemonError> {
     for note in &config.notes {
         tracing::warn!("{}: {note}", config.file.display());
     }

@@ -7,6 +7,7 @@ pub mod constant_contact;
 pub mod contact;
 pub mod daemon;
 pub mod drain;
+pub mod durable;
 pub mod inbox;
 pub mod instance;
 pub mod log;

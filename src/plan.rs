@@ -49,7 +49,7 @@ pub enum Destination {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fate {
     /// A contact, and where it goes.
-    Take(Contact, Destination),
+    Take(Box<Contact>, Destination),
     /// The address stood in the file before; what this row says was merged into the first.
     Duplicate(EmailAddress),
     /// Not a contact.
@@ -123,7 +123,7 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
         } else {
             self.first.insert(key.clone(), First::Row(self.plan.rows.len()));
             let destination = destination(&contact, self.known.get(&key));
-            Fate::Take(contact, destination)
+            Fate::Take(Box::new(contact), destination)
         };
         self.plan.rows.push(PlannedRow { line, fate });
     }
@@ -143,7 +143,7 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
                 (&mut amendment.contact, &mut amendment.destination)
             }
             Some(First::Row(index)) => match &mut self.plan.rows[*index].fate {
-                Fate::Take(stored, place) => (stored, place),
+                Fate::Take(stored, place) => (stored.as_mut(), place),
                 Fate::Duplicate(_) | Fate::Reject(_) => return false,
             },
             None => return false,

@@ -17,7 +17,7 @@ use crate::outbox::{Health, Outbox, OutboxError, Totals, Trouble};
 /// The form of the JSON. Another number means that keys changed their meaning.
 const VERSION: u32 = 1;
 /// A row that is due leaves within seconds; one that waits longer than this waits for something.
-const SHOULD_HAVE_GONE: Duration = Duration::from_secs(5 * 60);
+const SHOULD_HAVE_GONE: Duration = Duration::from_mins(5);
 /// Folders of `failed/` that are counted: as many days as anyone looks back.
 const FAILED_DAYS: usize = 400;
 

@@ -17,7 +17,6 @@ impl Wake {
     }
 
     /// What a loop registers (`enable`) before it looks and awaits after.
-    #[must_use]
     pub fn listen(&self) -> Notified<'_> {
         self.0.notified()
     }

@@ -23,7 +23,7 @@ use crate::oauth::{self, AuthorizeError};
     after_help = "Example:\n  mailchute-auth --config /etc/mailchute/mailchute.toml"
 )]
 struct Arguments {
-    /// The configuration; otherwise $MAILCHUTE_CONFIG, then the user's, then /etc/mailchute/mailchute.toml
+    /// The configuration; otherwise $`MAILCHUTE_CONFIG`, then the user's, then /etc/mailchute/mailchute.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Do not open a browser; print the address to visit alone on a line of standard output

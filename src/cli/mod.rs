@@ -91,7 +91,7 @@ struct Arguments {
 /// What every command takes.
 #[derive(Debug, Args)]
 struct Common {
-    /// The configuration; otherwise $MAILCHUTE_CONFIG, then the user's, then /etc/mailchute/mailchute.toml
+    /// The configuration; otherwise $`MAILCHUTE_CONFIG`, then the user's, then /etc/mailchute/mailchute.toml
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Log more; twice for everything

@@ -305,12 +305,13 @@ struct Folders {
 
 impl Folders {
     fn new(file: &Path) -> Self {
-        let base = file.parent().map(Path::to_owned).unwrap_or_default();
+        let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let base = whole.parent().map(Path::to_owned).unwrap_or_default();
         // systemd separates several StateDirectory= entries by colons; the first one is ours.
         let service =
             env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
         let data = service.or_else(|| project().map(|dirs| dirs.data_dir().to_owned()));
-        Self { base: std::path::absolute(&base).unwrap_or(base), file: file.to_owned(), data }
+        Self { base, file: file.to_owned(), data }
     }
 
     fn resolve(&self, named: Option<&Path>, below_data: &str) -> Result<PathBuf, ConfigError> {

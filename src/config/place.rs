@@ -95,8 +95,8 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
         let end = start + line.len();
         let bare = line.trim();
         if bare.starts_with('[') {
-            table =
-                bare.trim_matches(|c| c == '[' || c == ']').split(']').next().unwrap_or_default().to_owned();
+            let name = bare.trim_matches(|c| c == '[' || c == ']').split(']').next();
+            name.unwrap_or_default().clone_into(&mut table);
         }
         if offset < end {
             let key = bare.split('=').next().unwrap_or_default().trim().trim_matches('"');

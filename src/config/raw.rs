@@ -18,19 +18,19 @@ const REQUESTS_PER_DAY: u32 = 10_000;
 /// Long enough for a slow writer between two blocks, short enough that a person who watches does not wonder.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Events are hints that can be missed; a minute is the longest that a missed one goes unnoticed.
-const RESCAN: Duration = Duration::from_secs(60);
+const RESCAN: Duration = Duration::from_mins(1);
 /// Above any export that people have, below what would fill a small server's disk unnoticed.
 const MAX_FILE_SIZE: u64 = 1 << 30;
 /// A hundred times the service's price list for one account; more is a mistake somewhere.
 const MAX_ROWS: u64 = 5_000_000;
 /// A quarter: long enough to answer "did she get on the list?" after a campaign.
-const KEEP_DONE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const KEEP_DONE: Duration = Duration::from_hours(2160);
 /// A form's burst of sign-ups fits into it, and nobody waits for a bulk import to begin.
 const LINGER: Duration = Duration::from_secs(30);
 /// A long week-end without anyone at the keyboard; the mail world's usual queue life.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+const GIVE_UP_AFTER: Duration = Duration::from_hours(120);
 /// The life of an idle authorization; older history explains nothing that can still be mended.
-const KEEP_HISTORY: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+const KEEP_HISTORY: Duration = Duration::from_hours(4320);
 /// A free port in the dynamic range, registered in the portal once.
 const REDIRECT_URI: &str = "http://localhost:28910/callback";
 

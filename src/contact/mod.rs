@@ -265,7 +265,7 @@ fn details(cells: &[(Field, String)]) -> Result<Details, Complaint> {
             Field::CompanyName => details.company_name = limited(LONGEST_NAME)?,
             Field::PhoneNumber => details.phone_number = limited(LONGEST_PHONE)?,
             Field::Anniversary => {
-                details.anniversary = Some(dates::anniversary(text).map_err(|e| (field.clone(), e))?)
+                details.anniversary = Some(dates::anniversary(text).map_err(|e| (field.clone(), e))?);
             }
             Field::BirthdayMonth => month = Some((field, text)),
             Field::BirthdayDay => day = Some((field, text)),

@@ -49,7 +49,7 @@ impl<A: Account> Drain<A> {
             match part {
                 Part::Lists => directory.lists.extend(items),
                 Part::CustomFields => {
-                    directory.custom_fields.extend(items.into_iter().map(|(id, name)| (name, id)))
+                    directory.custom_fields.extend(items.into_iter().map(|(id, name)| (name, id)));
                 }
             }
         }
@@ -138,7 +138,7 @@ impl<A: Account> Drain<A> {
 
     /// Tells `status` about rows whose route is configured no more: they wait until it is again, or are dropped.
     pub(super) async fn tell_orphans(&mut self) -> Result<(), OutboxError> {
-        let waiting = self.parts.outbox.ask(|outbox| outbox.waiting_routes()).await?;
+        let waiting = self.parts.outbox.ask(super::super::outbox::Outbox::waiting_routes).await?;
         for (folder, rows) in waiting {
             if !self.parts.routes.iter().any(|route| route.folder == folder) {
                 let reason = format!(

@@ -18,11 +18,11 @@ pub(super) const QUOTA_UNTIL: &str = "quota_until";
 /// Past a limit per second on any clock.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(2);
 /// A limit without a name that lasts this long is the day's.
-const UNKNOWN_LIMIT_IS_THE_DAYS_AFTER: Duration = Duration::from_secs(5 * 60);
+const UNKNOWN_LIMIT_IS_THE_DAYS_AFTER: Duration = Duration::from_mins(5);
 /// Bulk activities finish in minutes.
-const QUEUE_PAUSE: Duration = Duration::from_secs(60);
+const QUEUE_PAUSE: Duration = Duration::from_mins(1);
 /// A person who grants a missing right waits no longer than this for it to be noticed, and the day's calls last.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(5 * 60);
+const FORBIDDEN_PAUSE: Duration = Duration::from_mins(5);
 /// How soon a new authorization is taken up.
 const LOGIN_LOOK: Duration = Duration::from_secs(2);
 /// After midnight the service's clock may still say yesterday; everybody's programs come back then, too.
@@ -30,7 +30,7 @@ const MIDNIGHT_MARGIN: Duration = Duration::from_secs(30);
 /// A UTC day has no other length: Unix time knows no leap seconds.
 const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 /// Lists and fields are read again no sooner: a person makes a list in a minute, and a call is a call.
-const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// What this run found out about the account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -289,9 +289,9 @@ mod tests {
     #[test]
     fn the_longest_pause_counts() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut gate = Gate::new(None, Some(plus(now, Duration::from_secs(60))));
+        let mut gate = Gate::new(None, Some(plus(now, Duration::from_mins(1))));
         gate.pause(plus(now, Duration::from_secs(5)));
-        assert_eq!(gate.closed_until(now), Some(plus(now, Duration::from_secs(60))));
-        assert_eq!(gate.closed_until(plus(now, Duration::from_secs(60))), None);
+        assert_eq!(gate.closed_until(now), Some(plus(now, Duration::from_mins(1))));
+        assert_eq!(gate.closed_until(plus(now, Duration::from_mins(1))), None);
     }
 }

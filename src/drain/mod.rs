@@ -43,7 +43,7 @@ const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long answers are waited for when the daemon stops; systemd and people expect it to be gone within five seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// `run --once` waits for pauses up to this long; what is due later is left to a later run.
-const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+const ONCE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the drain needs.
 pub struct Parts<A> {
@@ -147,7 +147,7 @@ impl<A: Account> Drain<A> {
             let until = match self.step().await {
                 Ok(Step::Worked) => continue,
                 Ok(Step::Idle { until }) => self.parts.clock.nap_until(until),
-                Err(error) => self.bear(error)?,
+                Err(error) => Self::bear(error)?,
             };
             select! {
                 () = hint => {}
@@ -174,7 +174,7 @@ impl<A: Account> Drain<A> {
                     }
                     self.parts.clock.nap_until(until)
                 }
-                Err(error) => self.bear(error)?,
+                Err(error) => Self::bear(error)?,
             };
             select! {
                 () = sleep(nap) => {}
@@ -247,7 +247,7 @@ impl<A: Account> Drain<A> {
     }
 
     /// A fault of the outbox: one that passes is waited out, any other ends the daemon.
-    fn bear(&self, error: OutboxError) -> Result<Duration, OutboxError> {
+    fn bear(error: OutboxError) -> Result<Duration, OutboxError> {
         if !error.is_passing() {
             return Err(error);
         }

@@ -15,9 +15,9 @@ const PROBE_AFTER: [Duration; 7] = [
     Duration::from_secs(3),
     Duration::from_secs(10),
     Duration::from_secs(30),
-    Duration::from_secs(60),
-    Duration::from_secs(120),
-    Duration::from_secs(300),
+    Duration::from_mins(1),
+    Duration::from_mins(2),
+    Duration::from_mins(5),
 ];
 
 /// How the account has answered lately.

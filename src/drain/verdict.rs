@@ -15,23 +15,23 @@ use crate::outbox::{Delivered, Settlement};
 const PAUSES: [Duration; 8] = [
     Duration::from_secs(2),
     Duration::from_secs(15),
-    Duration::from_secs(60),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(30 * 60),
-    Duration::from_secs(2 * 60 * 60),
-    Duration::from_secs(6 * 60 * 60),
-    Duration::from_secs(12 * 60 * 60),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(6),
+    Duration::from_hours(12),
 ];
 /// Somebody else changes the contact: that is over in a moment, but not in the same one.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(3);
 /// The limit counts a second by the server's clock; two seconds are past it on any clock.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(2);
 /// A list that the account refuses is looked up again at once; the row waits for what that brings.
-const LIST_PAUSE: Duration = Duration::from_secs(60);
+const LIST_PAUSE: Duration = Duration::from_mins(1);
 /// The service refuses a good address for 48 hours once it was tried more than five times in 24 hours.
 const FLAGGED_AFTER: u32 = 5;
 /// How long such a refusal says nothing about the address.
-const FLAGGED_FOR: Duration = Duration::from_secs(49 * 60 * 60);
+const FLAGGED_FOR: Duration = Duration::from_hours(49);
 
 /// What is known of a row when its answer comes.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn decide(answer: &Answer<SignedUp>, attempts: u32) -> Settlement {
         verdict(answer, History { attempts, tried_since: NOW, give_up_after: 5 * DAY }, NOW, 0.5)

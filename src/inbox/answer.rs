@@ -12,10 +12,14 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::settle::{Fingerprint, Settled};
 use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
+use crate::durable;
 use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
 
 /// Rows of a receipt that are in memory together.
 const PAGE: u32 = 1_000;
+
+/// Whoever shares a spool's group may read what became of their files.
+pub const READABLE: u32 = 0o640;
 
 /// The folder of a day, in UTC like everything that is written down.
 pub fn day(now: Timestamp) -> String {
@@ -124,7 +128,7 @@ fn write_receipts(
             Ok(()) => outbox.answered(facts.id, now)?,
             Err(ReceiptError::Outbox(error)) => return Err(error),
             Err(error) => {
-                obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name))
+                obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name));
             }
         }
     }
@@ -143,7 +147,7 @@ fn write_receipt(
         write_rejects(outbox, &archived, facts, most)?;
     }
     let shared = std::cell::RefCell::new(outbox);
-    archive::write_durably(&beside(&archived, "receipt.json"), |out| {
+    durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
         let mut rejected = rows(&shared, facts.id, "rejected");
         let mut held = rows(&shared, facts.id, "held");
         receipt::write(facts, &mut rejected, &mut held, out)
@@ -162,7 +166,7 @@ fn write_rejects(
     }
     let shared = std::cell::RefCell::new(outbox);
     let open = || Ok(source::reader(&facts.name, source::open(archived)?, most));
-    archive::write_durably(&beside(archived, "rejects.csv"), |out| {
+    durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
         let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
         rejects::write(source::format(&facts.name), &open, refused, out)
     })

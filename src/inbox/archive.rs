@@ -1,14 +1,15 @@
-//! Moving files out of the inbox, and writing files beside them, so that a crash leaves each either here or there.
+//! Moving files out of the inbox, so that a crash leaves each either here or there.
 //!
 //! Promises never to overwrite: a taken name gets a number. Promises that a rename is on the disk when it returns.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::durable::sync_folder_of;
 
 /// How many files of one name a folder of a day takes before something is wrong with the names.
 const MOST_OF_ONE_NAME: u32 = 100_000;
@@ -46,27 +47,6 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(from)
 }
 
-/// Writes a file so that it is there whole or not at all.
-pub fn write_durably<E: From<io::Error>>(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-) -> Result<(), E> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // The name begins with a dot, so that nobody who lists the folder takes it for a finished one.
-    let mut draft = tempfile::Builder::new().prefix(".mailchute-").tempfile_in(folder)?;
-    {
-        let mut out = io::BufWriter::new(draft.as_file_mut());
-        content(&mut out)?;
-        out.flush()?;
-    }
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o640);
-    draft.as_file().set_permissions(readable)?;
-    draft.as_file().sync_all()?;
-    draft.persist(path).map_err(|error| error.error)?;
-    sync_folder_of(path)?;
-    Ok(())
-}
-
 /// Makes the folder of a day, and sees to it that it is on the disk before anything is moved into it.
 pub fn day_folder(parent: &Path, day: &str) -> io::Result<PathBuf> {
     let folder = parent.join(day);
@@ -75,10 +55,6 @@ pub fn day_folder(parent: &Path, day: &str) -> io::Result<PathBuf> {
         sync_folder_of(&folder)?;
     }
     Ok(folder)
-}
-
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -108,19 +84,5 @@ mod tests {
         fs::remove_file(&b).unwrap();
         rename(&a, &b).unwrap();
         assert_eq!((a.exists(), fs::read_to_string(&b).unwrap().as_str()), (false, "new"));
-    }
-
-    #[test]
-    fn a_write_that_fails_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.json");
-        let failed = write_durably(&path, |out| {
-            out.write_all(b"half")?;
-            Err(io::Error::other("no"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        write_durably(&path, |out| out.write_all(b"whole")).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
     }
 }

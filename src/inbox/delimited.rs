@@ -42,12 +42,12 @@ pub fn read(
             let first = texts(&record)?;
             if is_no_header(&first) {
                 columns = Some(Columns::of_addresses(first.len()));
-                return row(&record, &Columns::of_addresses(first.len()), sink);
+                return Ok(row(&record, &Columns::of_addresses(first.len()), sink));
             }
             columns = Some(Columns::of_header(&first, configured)?);
             return Ok(ControlFlow::Continue(()));
         };
-        row(&record, known, sink)
+        Ok(row(&record, known, sink))
     })?;
     if columns.is_none() {
         return Err(Unreadable::new(
@@ -81,7 +81,7 @@ pub(super) fn records(
         if !reader.read_byte_record(&mut cells).map_err(|error| io(last_line + 1, &error))? {
             break;
         }
-        let breaks = cells.as_slice().iter().filter(|byte| **byte == b'\n').count();
+        let breaks = cells.as_slice().split(|byte| *byte == b'\n').count() - 1;
         let line = passed.borrow_mut().last_line(reader.position().byte())
             - u64::try_from(breaks).unwrap_or_default();
         if each(Record { line, cells: &cells })?.is_break() {
@@ -186,9 +186,9 @@ fn texts(record: &Record<'_>) -> Result<Vec<String>, Unreadable> {
 }
 
 /// Makes a row of a record, or a rejection.
-fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> Result<ControlFlow<()>, Unreadable> {
+fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()> {
     if record.cells.iter().all(|cell| cell.iter().all(u8::is_ascii_whitespace)) {
-        return Ok(ControlFlow::Continue(()));
+        return ControlFlow::Continue(());
     }
     let (line, found, wanted) = (record.line, record.cells.len(), columns.width());
     // Delimiters at the end of a line are not worth a rejection when nothing stands between them.
@@ -197,19 +197,19 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> Result<Control
         let reason = format!(
             "the row has {found} cells and the header {wanted}: a delimiter is missing, or one stands unquoted in a cell"
         );
-        return Ok(sink(Err(refuse(line, email(record, columns), None, reason))));
+        return sink(Err(refuse(line, email(record, columns), None, reason)));
     }
     let mut cells = Vec::new();
     for (place, cell) in record.cells.iter().enumerate() {
         let Some(field) = columns.field(place) else { continue };
         let Ok(text) = std::str::from_utf8(cell) else {
             let reason = format!("cell {} is not UTF-8: save the file as UTF-8", place + 1);
-            return Ok(sink(Err(refuse(line, email(record, columns), Some(field.name()), reason))));
+            return sink(Err(refuse(line, email(record, columns), Some(field.name()), reason)));
         };
         let text = if columns.defused { super::rejects::rearm(text) } else { text };
         cells.push((field.clone(), text.to_owned()));
     }
-    Ok(sink(Ok(Row { line, cells })))
+    sink(Ok(Row { line, cells }))
 }
 
 /// What stands in the address column of a record that is not a row.

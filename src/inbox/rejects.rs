@@ -37,13 +37,12 @@ pub fn write<R: BufRead>(
         Format::Delimited => rejects.copy_records(open()?),
         Format::Json | Format::JsonLines => rejects.copy_elements(format, open),
     };
-    match rejects.failure.take() {
-        Some(failure) => Err(failure),
-        None => {
-            read?;
-            rejects.out.flush()?;
-            Ok(())
-        }
+    if let Some(failure) = rejects.failure.take() {
+        Err(failure)
+    } else {
+        read?;
+        rejects.out.flush()?;
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use super::settle::{Fingerprint, Look, Settled, Settling};
 use super::watch::Watch;
 
 /// A file that no reader knows is somebody's mistake after this long; before that it may be on its way.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60 * 60);
+const UNKNOWN_FOR: Duration = Duration::from_hours(1);
 
 /// What a look came to.
 pub struct Scan {

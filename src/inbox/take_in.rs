@@ -11,6 +11,7 @@ use super::source::{self, Hashed};
 use super::{InTheWay, Inbox, Parts, Unreadable, answer, archive, delimited, json, receipt};
 use crate::config::Route;
 use crate::contact::{Contact, Rejection, Row};
+use crate::durable;
 use crate::outbox::{Intake, NewFile, Outbox, OutboxError};
 use crate::plan::{Reading, plan};
 
@@ -218,7 +219,8 @@ struct Reason<'a> {
     version: u32,
     file: &'a str,
     place: &'a str,
-    reason: &'a str,
+    #[serde(rename = "reason")]
+    why: &'a str,
     #[serde(serialize_with = "receipt::seconds")]
     failed_at: Timestamp,
 }
@@ -233,14 +235,9 @@ fn fail(
 ) -> io::Result<()> {
     let folder = archive::day_folder(&spool.join("failed"), &answer::day(now))?;
     let target = archive::free_name(&folder, name)?;
-    let reason = Reason {
-        version: 1,
-        file: name,
-        place: &unreadable.place,
-        reason: &unreadable.reason,
-        failed_at: now,
-    };
-    archive::write_durably(&answer::beside(&target, "reason.json"), |out| {
+    let reason =
+        Reason { version: 1, file: name, place: &unreadable.place, why: &unreadable.reason, failed_at: now };
+    durable::write(&answer::beside(&target, "reason.json"), answer::READABLE, |out| {
         serde_json::to_writer_pretty(&mut *out, &reason).map_err(io::Error::from)?;
         out.write_all(b"\n")
     })?;

@@ -75,7 +75,7 @@ fn begin(inbox: &Path, arrivals: Arrivals, wake: Wake) -> notify::Result<Recomme
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         // An error is an overflow or a lost watch: all the more reason to look.
         let Ok(event) = event else { return wake.hint() };
-        if is_news(&event.kind) {
+        if is_news(event.kind) {
             remember(&event, &arrivals);
             wake.hint();
         }
@@ -85,7 +85,7 @@ fn begin(inbox: &Path, arrivals: Arrivals, wake: Wake) -> notify::Result<Recomme
 }
 
 /// Single writes and openings are no news: a large file would keep us looking for nothing.
-fn is_news(kind: &EventKind) -> bool {
+fn is_news(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => matches!(access, AccessKind::Close(AccessMode::Write)),
         EventKind::Modify(modify) => !matches!(modify, ModifyKind::Data(_)),

@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refresh takes under a second; after half a minute no answer will come.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A day, which is what the service's tokens live, for an answer that does not say or says nonsense.
-const USUAL_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const USUAL_LIFE: Duration = Duration::from_hours(24);
 /// A life beyond this is a time stamp that somebody took for a duration.
 const LONGEST_LIFE: u64 = 366 * 24 * 60 * 60;
 
@@ -85,9 +85,8 @@ pub(super) async fn spend(
         Some(secret) => request = request.basic_auth(&application.client_id, Some(secret.expose_secret())),
         None => form.push(("client_id", &application.client_id)),
     }
-    let answer = request.form(&form).send().await.map_err(|error| match error.is_connect() {
-        true => Refusal::NotSent(words(&error)),
-        false => Refusal::Lost(words(&error)),
+    let answer = request.form(&form).send().await.map_err(|error| {
+        if error.is_connect() { Refusal::NotSent(words(&error)) } else { Refusal::Lost(words(&error)) }
     })?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await.map_err(|error| Refusal::Lost(words(&error)))?;

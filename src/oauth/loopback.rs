@@ -24,7 +24,7 @@ use url::{Host, Url};
 use super::AuthorizeError;
 
 /// How long a person may take to sign in: with a password to look up and a second factor, minutes.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What the browser brought.
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -16,6 +16,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
+
+use crate::durable;
 
 /// The store's name in the state folder.
 const FILE_NAME: &str = "tokens.json";
@@ -30,7 +32,7 @@ const OTHERS: u32 = 0o077;
 /// How often a waiting process looks whether the lock is free: a refresh takes a fraction of a second.
 const LOCK_LOOK: Duration = Duration::from_millis(50);
 /// The service ends an authorization that was not refreshed for this long.
-const REFRESH_LIFE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+const REFRESH_LIFE: Duration = Duration::from_hours(4320);
 
 /// What is wrong with the store.
 #[derive(Debug, Error)]
@@ -173,18 +175,10 @@ impl Store {
     /// Replaces the file: temporary name, fsync, rename, fsync of the folder.
     pub(super) fn write(&self, document: &Document) -> Result<(), StoreError> {
         let path = self.path();
-        let fail = |doing| move |source| StoreError::Io { path: self.path(), doing, source };
-        let text = serde_json::to_vec_pretty(document).map_err(io::Error::from).map_err(fail("write it"))?;
-        let mut draft = tempfile::Builder::new()
-            .prefix(".tokens-")
-            .permissions(fs::Permissions::from_mode(MODE))
-            .tempfile_in(&self.folder)
-            .map_err(fail("write a new one"))?;
-        draft.write_all(&text).map_err(fail("write a new one"))?;
-        draft.as_file().sync_all().map_err(fail("bring the new one to the disk"))?;
-        draft.persist(&path).map_err(|error| error.error).map_err(fail("put the new one in its place"))?;
-        let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        folder.map_err(fail("bring its folder to the disk"))
+        let written = durable::write(&path, MODE, |out| {
+            serde_json::to_writer_pretty(out, document).map_err(io::Error::from)
+        });
+        written.map_err(|source| StoreError::Io { path, doing: "write it", source })
     }
 
     /// Waits until nobody else, in any process, spends the refresh token.

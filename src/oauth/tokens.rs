@@ -16,24 +16,24 @@ use super::{Application, Unavailable};
 
 /// Tokens live a day and a refresh may have to be repeated for a while: an hour before the end there is time for that,
 /// and a clock that is a few minutes off does not matter.
-const MARGIN: Duration = Duration::from_secs(60 * 60);
+const MARGIN: Duration = Duration::from_hours(1);
 /// Short-lived tokens (a rehearsal's) are renewed when this part of their life is left, else they would never be good.
 const MARGIN_SHARE: u32 = 4;
 /// Refreshing at least weekly keeps an idle authorization far from its end after 180 days.
-const IDLE_REFRESH: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const IDLE_REFRESH: Duration = Duration::from_hours(168);
 /// Pauses after a refresh that failed in passing; the last is repeated for as long as it takes.
 const PAUSES: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(15),
-    Duration::from_secs(60),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(15 * 60),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(15),
 ];
 /// The server takes a spent token again for up to a minute at most (30 seconds usually): a lost answer is asked for
 /// again at once, within this time, and never after.
 const RESCUE: Duration = Duration::from_secs(25);
 /// How soon after a good refresh a refusal points to another program that uses the same application.
-const SUSPICIOUSLY_SOON: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+const SUSPICIOUSLY_SOON: Duration = Duration::from_hours(48);
 
 /// A token to call with.
 #[derive(Debug, Clone)]

@@ -56,7 +56,7 @@ impl Teller {
         let news = before.and_then(Option::as_ref).map(reason) != obstacle.as_ref().map(reason);
         match &obstacle {
             Some(obstacle) if news => {
-                tracing::warn!(scope, health = obstacle.health.as_str(), "{}", obstacle.reason)
+                tracing::warn!(scope, health = obstacle.health.as_str(), "{}", obstacle.reason);
             }
             None if before.is_some_and(Option::is_some) => tracing::info!(scope, "over"),
             _ => {}

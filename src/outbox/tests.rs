@@ -28,7 +28,7 @@ fn reading(line: u64, email: &str, first_name: &str) -> Reading {
     Contact::from_row(&Row { line, cells }).map(|contact| (line, contact))
 }
 
-fn record(outbox: &mut Outbox, readings: Vec<Reading>, now: Timestamp) -> i64 {
+fn record(outbox: &mut Outbox, readings: &[Reading], now: Timestamp) -> i64 {
     let file = NewFile {
         name: "a.csv".into(),
         route: ROUTE.into(),
@@ -99,7 +99,7 @@ fn every_row_is_counted_by_what_became_of_it() {
         reading(4, "JANE@example.org", "Janet"),
         rejection,
     ];
-    record(&mut outbox, readings, at(0));
+    record(&mut outbox, &readings, at(0));
     assert_eq!(counts(&mut outbox), Counts { queued: 2, duplicate: 1, rejected: 1, ..Counts::default() });
     let jane = job(&mut outbox, at(1));
     assert_eq!(jane.contact().details().first_name.as_deref(), Some("Janet"), "the later line's field wins");
@@ -113,13 +113,13 @@ fn every_row_is_counted_by_what_became_of_it() {
 #[test]
 fn what_was_delivered_before_costs_no_call() {
     let (_state, mut outbox) = open();
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    record(&mut outbox, &[reading(2, "jane@example.org", "Jane")], at(0));
     let jane = job(&mut outbox, at(1));
     settle(&mut outbox, jane, &created(), at(1));
     let calls = outbox.calls_today(at(1)).unwrap();
     record(
         &mut outbox,
-        vec![reading(2, "jane@example.org", "Jane"), reading(3, "jane@example.org", "Jane")],
+        &[reading(2, "jane@example.org", "Jane"), reading(3, "jane@example.org", "Jane")],
         at(2),
     );
     assert!(matches!(take(&mut outbox, at(3)), Take::Nothing));
@@ -131,7 +131,7 @@ fn what_was_delivered_before_costs_no_call() {
 fn a_row_that_says_the_old_again_is_not_unchanged_while_a_newer_one_waits() {
     let (_state, mut outbox) = open();
     for name in ["Jane", "Janet", "Jane"] {
-        record(&mut outbox, vec![reading(2, "jane@example.org", name)], at(0));
+        record(&mut outbox, &[reading(2, "jane@example.org", name)], at(0));
         if name == "Jane" && outbox.totals().unwrap().counts.created == 0 {
             let jane = job(&mut outbox, at(1));
             settle(&mut outbox, jane, &created(), at(1));
@@ -151,8 +151,8 @@ fn a_row_that_says_the_old_again_is_not_unchanged_while_a_newer_one_waits() {
 #[test]
 fn rows_of_one_address_go_one_at_a_time_and_in_order() {
     let (_state, mut outbox) = open();
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Janet")], at(0));
+    record(&mut outbox, &[reading(2, "jane@example.org", "Jane")], at(0));
+    record(&mut outbox, &[reading(2, "jane@example.org", "Janet")], at(0));
     let first = job(&mut outbox, at(1));
     assert!(matches!(take(&mut outbox, at(1)), Take::Nothing), "the second waits behind the first");
     let later = Settlement::Later { at: at(60), reason: "x".into(), counts: true };
@@ -167,7 +167,7 @@ fn rows_of_one_address_go_one_at_a_time_and_in_order() {
 #[test]
 fn a_call_that_says_nothing_about_the_row_does_not_lengthen_its_pauses() {
     let (_state, mut outbox) = open();
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    record(&mut outbox, &[reading(2, "jane@example.org", "Jane")], at(0));
     for second in 0..5 {
         let jane = job(&mut outbox, at(second));
         assert_eq!(jane.attempts(), 1);
@@ -183,7 +183,7 @@ fn a_call_that_says_nothing_about_the_row_does_not_lengthen_its_pauses() {
 #[test]
 fn a_lost_answer_is_in_doubt_and_due_again_after_a_restart() {
     let (state, mut outbox) = open();
-    record(&mut outbox, vec![reading(2, "jane@example.org", "Jane")], at(0));
+    record(&mut outbox, &[reading(2, "jane@example.org", "Jane")], at(0));
     let _lost_with_the_process = job(&mut outbox, at(1));
     drop(outbox);
     let mut outbox = Outbox::open(state.path()).unwrap();
@@ -196,8 +196,8 @@ fn a_lost_answer_is_in_doubt_and_due_again_after_a_restart() {
 #[test]
 fn the_days_calls_are_counted_across_restarts_and_end_with_the_utc_day() {
     let (state, mut outbox) = open();
-    let readings = (0..5).map(|n| reading(n + 2, &format!("p{n}@example.org"), "P")).collect();
-    record(&mut outbox, readings, at(0));
+    let readings: Vec<_> = (0..5).map(|n| reading(n + 2, &format!("p{n}@example.org"), "P")).collect();
+    record(&mut outbox, &readings, at(0));
     for _ in 0..2 {
         let next = outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap();
         assert!(matches!(next, Take::Job(_)));
@@ -208,14 +208,14 @@ fn the_days_calls_are_counted_across_restarts_and_end_with_the_utc_day() {
     assert!(matches!(outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap(), Take::Spent));
     assert_eq!(outbox.begin_account_call("contact_lists", 3, at(0)).unwrap(), None);
     assert_eq!(outbox.calls_today(at(0)).unwrap(), 3);
-    let tomorrow = at(0).checked_add(Duration::from_secs(86_400)).unwrap();
+    let tomorrow = at(0).checked_add(Duration::from_hours(24)).unwrap();
     assert!(matches!(outbox.take(&routes(), "sign_up_form", 3, tomorrow).unwrap(), Take::Job(_)));
 }
 
 #[test]
 fn a_file_passes_its_stages_once() {
     let (_state, mut outbox) = open();
-    let file = record(&mut outbox, vec![reading(2, "bad", "")], at(0));
+    let file = record(&mut outbox, &[reading(2, "bad", "")], at(0));
     assert!(outbox.receipt_due(0).unwrap().is_none(), "not before it is archived");
     outbox.intend_archive(file, Path::new("done/2026-11-24/a.csv")).unwrap();
     outbox.archived(file).unwrap();
@@ -316,8 +316,8 @@ proptest! {
             match event {
                 Event::Drop(people) => {
                     let named: Vec<_> = people.iter().map(|(person, name)| (address(*person), format!("N{name}"))).collect();
-                    let readings = (2..).zip(&named).map(|(line, (email, name))| reading(line, email, name)).collect();
-                    record(&mut outbox, readings, now);
+                    let readings: Vec<_> = (2..).zip(&named).map(|(line, (email, name))| reading(line, email, name)).collect();
+                    record(&mut outbox, &readings, now);
                     rows += u64::try_from(named.len()).unwrap();
                     model.extend(named);
                 }

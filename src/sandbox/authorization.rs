@@ -16,11 +16,11 @@ use super::request::Call;
 use super::world::World;
 
 /// How long a code works.
-const CODE_LIFE: Duration = Duration::from_secs(300);
+const CODE_LIFE: Duration = Duration::from_mins(5);
 /// How long an authorization lives without a refresh.
-const IDLE_LIFE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+const IDLE_LIFE: Duration = Duration::from_hours(4320);
 /// How long a device code works, and how often it may be asked for.
-const DEVICE_LIFE: Duration = Duration::from_secs(600);
+const DEVICE_LIFE: Duration = Duration::from_mins(10);
 /// Seconds between two polls of a device.
 const DEVICE_INTERVAL: u64 = 5;
 /// The service's tokens are about this long; a client must not be surprised.
@@ -342,10 +342,11 @@ fn issue(world: &mut World, family: usize) -> Issued {
     let Authorizations { families, access, .. } = &mut world.authorizations;
     let known = &mut families[family];
     let offline = known.scope.split(' ').any(|scope| scope == "offline_access");
-    if offline && (rotating || known.newest.is_none()) {
-        if let Some(former) = known.newest.replace(refresh_token) {
-            known.former.insert(former, now);
-        }
+    if offline
+        && (rotating || known.newest.is_none())
+        && let Some(former) = known.newest.replace(refresh_token)
+    {
+        known.former.insert(former, now);
     }
     let ends_at = now.checked_add(life).unwrap_or(Timestamp::MAX);
     access.insert(access_token.clone(), Access { family, scope: known.scope.clone(), ends_at });

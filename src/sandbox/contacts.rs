@@ -310,11 +310,10 @@ fn filter(contact: &Contact, call: &Call) -> bool {
     let status = if contact.deleted_at.is_some() { "deleted" } else { contact.permission.as_str() };
     let active =
         matches!(contact.permission, Permission::Explicit | Permission::Implicit) && status != "deleted";
-    let by_status = match statuses.is_empty() {
-        true => status != "deleted",
-        false => statuses
-            .iter()
-            .any(|wanted| *wanted == "all" || *wanted == status || (*wanted == "active" && active)),
+    let by_status = if statuses.is_empty() {
+        status != "deleted"
+    } else {
+        statuses.iter().any(|wanted| *wanted == "all" || *wanted == status || (*wanted == "active" && active))
     };
     let by_email = call.param("email").is_none_or(|email| email.eq_ignore_ascii_case(&contact.address));
     let lists: Vec<&str> =

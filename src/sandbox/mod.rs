@@ -107,7 +107,7 @@ impl Default for Settings {
             requests_per_second: 4,
             requests_per_day: 10_000,
             posts_per_address: Some(5),
-            access_token_life: Duration::from_secs(24 * 60 * 60),
+            access_token_life: Duration::from_hours(24),
             rotation: Rotation::Rotating { leeway: Duration::from_secs(30) },
             organization_name: "Sandbox Gardening Club".to_owned(),
             lists: vec!["Newsletter".to_owned()],
@@ -221,22 +221,44 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes().to_vec();
     let call = Call::new(&parts, body);
-    let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
-    let contact = (call.path == "/v3/contacts/sign_up_form").then(|| contacts::address_of(&call)).flatten();
-    let first = contact.as_ref().is_none_or(|contact| lock().in_flight.insert(contact.clone()));
+    let turn = Turn::take(&world, &call);
     let (answer, delay) = {
-        let mut world = lock();
-        let answer = if first { dispatch(&mut world, &call) } else { simultaneous(&mut world, &call) };
+        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = if turn.refused { simultaneous(&mut world, &call) } else { dispatch(&mut world, &call) };
         (answer, delay(&mut world, &call))
     };
     tokio::time::sleep(delay).await;
-    if let (Some(contact), true) = (contact, first) {
-        lock().in_flight.remove(&contact);
-    }
+    drop(turn);
     if answer.delivery == Delivery::Hang {
         std::future::pending::<Infallible>().await;
     }
     response(answer)
+}
+
+/// A sign-up's claim on its contact while it is answered. Given back when the caller hangs up, too.
+struct Turn<'a> {
+    world: &'a Mutex<World>,
+    contact: Option<String>,
+    refused: bool,
+}
+
+impl<'a> Turn<'a> {
+    fn take(world: &'a Mutex<World>, call: &Call) -> Self {
+        let contact =
+            (call.path == "/v3/contacts/sign_up_form").then(|| contacts::address_of(call)).flatten();
+        let mut inside = world.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = contact.as_ref().is_some_and(|contact| !inside.in_flight.insert(contact.clone()));
+        drop(inside);
+        Self { world, contact: contact.filter(|_| !refused), refused }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(contact) = &self.contact {
+            self.world.lock().unwrap_or_else(PoisonError::into_inner).in_flight.remove(contact);
+        }
+    }
 }
 
 fn dispatch(world: &mut World, call: &Call) -> Answer {

@@ -85,6 +85,9 @@ pub struct CustomField {
     pub name: String,
 }
 
+/// The rows of a bulk job and the lists that they go to.
+pub(super) type Work = (Vec<serde_json::Map<String, Value>>, Vec<u32>);
+
 /// A bulk job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
@@ -93,7 +96,7 @@ pub struct Activity {
     pub(super) polls: u32,
     pub(super) done: bool,
     pub(super) counts: [usize; 5],
-    pub(super) work: Option<(Vec<serde_json::Map<String, Value>>, Vec<u32>)>,
+    pub(super) work: Option<Work>,
 }
 
 /// The whole account.

@@ -26,7 +26,7 @@ const ROWS: usize = 40;
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Time for starting and settling, besides the calls themselves.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The service's limit, and a margin for a slow machine.
 const SECONDS_A_ROW: f64 = 0.5;
 

@@ -55,8 +55,9 @@ impl Samples {
         let mut export = "Email,First Name,Last Name,City,Zip,Orders\n".to_owned();
         for number in 1..=rows {
             let (address, name) = (format!("customer{number}@example.org"), format!("Customer {number}"));
-            export +=
-                &format!("{address},{name},Sample,\"Springfield, North\",1{number:04},{}\n", number % 7);
+            let orders = number % 7;
+            let line = format!("{address},{name},Sample,\"Springfield, North\",1{number:04},{orders}\n");
+            export.push_str(&line);
             expected.insert(address, (name, LISTS[1]));
         }
         // A shop lists who ordered twice twice.
@@ -90,10 +91,10 @@ impl Samples {
                 match world.contact(address) {
                     None => wrong.push(format!("{address} is missing")),
                     Some(_) if !world.members(list).contains(address) => {
-                        wrong.push(format!("{address} is not on {list}"))
+                        wrong.push(format!("{address} is not on {list}"));
                     }
                     Some(contact) if contact.permission != Permission::Explicit => {
-                        wrong.push(format!("{address} is not explicit"))
+                        wrong.push(format!("{address} is not explicit"));
                     }
                     Some(contact)
                         if contact.details.get("first_name").and_then(|name| name.as_str()) != Some(name) =>

@@ -124,12 +124,11 @@ impl Stage {
     }
 
     pub(super) fn daemon_is_alive(&mut self) -> Result<(), Failure> {
-        match self.daemon.as_mut().map(Child::try_wait) {
-            Some(Ok(None)) => Ok(()),
-            _ => {
-                let log = fs::read_to_string(self.log()).unwrap_or_default();
-                Err(failed(format!("the daemon ended early:\n{log}")))
-            }
+        if let Some(Ok(None)) = self.daemon.as_mut().map(Child::try_wait) {
+            Ok(())
+        } else {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            Err(failed(format!("the daemon ended early:\n{log}")))
         }
     }
 
