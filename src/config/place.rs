@@ -98,7 +98,8 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
             let name = bare.trim_matches(|c| c == '[' || c == ']').split(']').next();
             name.unwrap_or_default().clone_into(&mut table);
         }
-        if offset < end {
+        // An error may stand behind the last character.
+        if offset < end || end == text.len() {
             let key = bare.split('=').next().unwrap_or_default().trim().trim_matches('"');
             return match (bare.starts_with('['), bare.contains('='), table.is_empty()) {
                 (true, ..) => Some(format!("[{table}]")),

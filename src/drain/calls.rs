@@ -80,17 +80,20 @@ impl<A: Account> Drain<A> {
             error_key = reply.trace.error_key,
             "the account answered"
         );
-        self.heed(&reply.answer, &reply.trace, now).await?;
-        if matches!(reply.answer, Answer::List { .. }) {
-            self.gate.ask_directory_again(now);
-        }
         let history = History {
             attempts: job.attempts(),
             tried_since: job.tried_since(),
             give_up_after: self.parts.give_up_after,
         };
         let settlement = verdict(&reply.answer, history, now, rand::random());
-        self.write(Fate { job, settlement, record: record(reply.trace) }).await
+        self.progressed |= !matches!(settlement, Settlement::Later { .. });
+        if matches!(reply.answer, Answer::List { .. }) {
+            self.gate.ask_directory_again(now);
+        }
+        // The row first: what is known of the account is found out again, an answer is not.
+        let written = self.write(Fate { job, settlement, record: record(reply.trace.clone()) }).await;
+        self.heed(&reply.answer, &reply.trace, now).await?;
+        written
     }
 
     /// Writes a fate down; if that cannot be now, it is kept and nothing else is taken before it is written.

@@ -21,8 +21,7 @@ enum Part {
 impl<A: Account> Drain<A> {
     /// Whether lists should be read now: rows wait on a route whose lists are unknown, or a row asked for it.
     pub(super) fn directory_is_wanted(&self, waiting: &[(String, u64)], now: Timestamp) -> bool {
-        self.gate.directory_is_wanted()
-            || (self.blocked_and_waiting(waiting) && self.gate.directory_again_at() <= now)
+        self.gate.directory_is_wanted() || self.next_directory_look(waiting).is_some_and(|look| look <= now)
     }
 
     /// The next look is at the row's due time, or earlier when lists may be read again for a blocked route.
@@ -32,7 +31,8 @@ impl<A: Account> Drain<A> {
 
     /// When lists may be read again, if rows wait for that.
     pub(super) fn next_directory_look(&self, waiting: &[(String, u64)]) -> Option<Timestamp> {
-        self.blocked_and_waiting(waiting).then(|| self.gate.directory_again_at())
+        let worth_it = self.lists_may_appear || self.directory.read_at.is_none();
+        (worth_it && self.blocked_and_waiting(waiting)).then(|| self.gate.directory_again_at())
     }
 
     fn blocked_and_waiting(&self, waiting: &[(String, u64)]) -> bool {

@@ -32,6 +32,9 @@ const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 /// Lists and fields are read again no sooner: a person makes a list in a minute, and a call is a call.
 const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
+/// A reading that failed is repeated sooner; how the account is, the gate knows by then.
+const DIRECTORY_RETRY: Duration = Duration::from_secs(5);
+
 /// What this run found out about the account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -53,10 +56,9 @@ pub(super) struct Gate {
     unknown_limit_since: Option<Timestamp>,
     login_needed: bool,
     forbidden: Option<String>,
-    /// A token was renewed because one was refused, and nothing got through since.
-    renewed: bool,
-    directory_read_at: Option<Timestamp>,
-    directory_asked_at: Option<Timestamp>,
+    /// The pair of tokens that was renewed because it was refused, while nothing got through since.
+    renewed: Option<u64>,
+    directory_again_at: Timestamp,
     directory_wanted: bool,
 }
 
@@ -69,9 +71,9 @@ impl Gate {
             unknown_limit_since: None,
             login_needed: false,
             forbidden: None,
-            renewed: false,
-            directory_read_at,
-            directory_asked_at: None,
+            renewed: None,
+            directory_again_at: directory_read_at
+                .map_or(Timestamp::MIN, |at| plus(at, DIRECTORY_AGAIN_AFTER)),
             directory_wanted: false,
         }
     }
@@ -83,7 +85,7 @@ impl Gate {
     pub(super) fn findings(&self, unknown_list: Option<String>) -> Findings {
         Findings {
             login_needed: self.login_needed,
-            unreachable: self.outage.is_open(),
+            unreachable: self.outage.is_feared(),
             unknown_list,
             forbidden: self.forbidden.clone(),
         }
@@ -95,27 +97,27 @@ impl Gate {
 
     /// Asks for a new reading of lists and fields, unless there was one just now. Says whether there will be one.
     pub(super) fn ask_directory_again(&mut self, now: Timestamp) -> bool {
-        let last = self.directory_asked_at.max(self.directory_read_at);
-        self.directory_wanted = last.is_none_or(|last| plus(last, DIRECTORY_AGAIN_AFTER) <= now);
+        self.directory_wanted = self.directory_again_at <= now;
         self.directory_wanted
     }
 
     /// When lists may be read again for a route whose list is unknown; in the past when they may now.
     pub(super) fn directory_again_at(&self) -> Timestamp {
-        self.directory_asked_at.map_or(Timestamp::MIN, |last| plus(last, DIRECTORY_AGAIN_AFTER))
+        self.directory_again_at
     }
 
     pub(super) fn directory_is_wanted(&self) -> bool {
         self.directory_wanted
     }
 
+    /// The account is asked for its lists: until that has come to something, it is not asked again at once.
     pub(super) fn directory_asked(&mut self, now: Timestamp) {
-        self.directory_asked_at = Some(now);
+        self.directory_again_at = plus(now, DIRECTORY_RETRY);
         self.directory_wanted = false;
     }
 
     pub(super) fn directory_read(&mut self, now: Timestamp) {
-        self.directory_read_at = Some(now);
+        self.directory_again_at = plus(now, DIRECTORY_AGAIN_AFTER);
     }
 
     /// Until when nothing may be sent.
@@ -202,7 +204,7 @@ impl<A: Account> Drain<A> {
             | Answer::List { .. }
             | Answer::Hold { .. }
             | Answer::Later(Passing::Conflict) => {
-                self.gate.renewed = false;
+                self.gate.renewed = None;
                 self.gate.forbidden = None;
                 self.gate.unknown_limit_since = None;
                 self.gate.outage.over();
@@ -227,7 +229,11 @@ impl<A: Account> Drain<A> {
 
     /// One refused token is renewed at once; a second one in a row is not a matter of age.
     async fn token_refused(&mut self, generation: u64, now: Timestamp) -> Result<(), OutboxError> {
-        if self.gate.renewed {
+        // Calls that left with the old token are answered after it was renewed: they say nothing new.
+        if self.gate.renewed.is_some_and(|old| generation <= old) {
+            return Ok(());
+        }
+        if self.gate.renewed.is_some() {
             self.gate.pause(plus(now, FORBIDDEN_PAUSE));
             let reason = "the account refuses a token that was just renewed: the account or the application may be closed; \
                           if it is open, sign in again with `mailchute-auth`";
@@ -235,7 +241,7 @@ impl<A: Account> Drain<A> {
         }
         match self.parts.account.renew(generation).await {
             Ok(()) => {
-                self.gate.renewed = true;
+                self.gate.renewed = Some(generation);
                 Ok(())
             }
             Err(unavailable) => {
@@ -283,6 +289,8 @@ mod tests {
         assert!(gate.ask_directory_again(now));
         gate.directory_asked(now);
         assert!(!gate.ask_directory_again(now));
+        gate.directory_read(now);
+        assert!(!gate.ask_directory_again(plus(now, DIRECTORY_RETRY)));
         assert!(gate.ask_directory_again(plus(now, DIRECTORY_AGAIN_AFTER)));
     }
 

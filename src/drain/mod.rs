@@ -42,8 +42,9 @@ const UNDER_WAY: usize = 8;
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long answers are waited for when the daemon stops; systemd and people expect it to be gone within five seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
-/// `run --once` waits for pauses up to this long; what is due later is left to a later run.
-const ONCE_PATIENCE: Duration = Duration::from_mins(1);
+/// `run --once` waits this long for the next row to reach its end: a single fault is waited out, an outage is left to a
+/// later run.
+const ONCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the drain needs.
 pub struct Parts<A> {
@@ -74,6 +75,10 @@ pub struct Drain<A> {
     unwritten: Vec<calls::Fate>,
     /// The account's lists and custom fields as last read.
     directory: Directory,
+    /// A row reached its end since somebody last asked.
+    progressed: bool,
+    /// Lists that are missing are looked for again and again: a daemon has the time, `run --once` has not.
+    lists_may_appear: bool,
     /// What `status` is told, so that it is written only when it changes.
     teller: Teller,
 }
@@ -121,6 +126,8 @@ impl<A: Account> Drain<A> {
             directory,
             under_way: FuturesUnordered::new(),
             unwritten: Vec::new(),
+            progressed: false,
+            lists_may_appear: true,
             teller,
         };
         drain.tell_routes().await?;
@@ -152,7 +159,7 @@ impl<A: Account> Drain<A> {
             select! {
                 () = hint => {}
                 () = sleep(until) => {}
-                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                Some(landed) = self.under_way.next() => self.land_or_bear(landed).await?,
                 () = stop.cancelled() => {}
             }
         }
@@ -161,14 +168,17 @@ impl<A: Account> Drain<A> {
 
     /// Works until nothing is due within a short patience and nothing is under way, or until told to stop.
     pub async fn run_once(&mut self, stop: &CancellationToken) -> Result<(), OutboxError> {
+        self.lists_may_appear = false;
+        let mut patience_ends = Timestamp::MIN;
         while !stop.is_cancelled() {
+            if std::mem::take(&mut self.progressed) || patience_ends == Timestamp::MIN {
+                patience_ends = gate::plus(self.parts.clock.now(), ONCE_PATIENCE);
+            }
             let nap = match self.step().await {
                 Ok(Step::Worked) => continue,
                 Ok(Step::Idle { until }) => {
-                    let patience =
-                        self.parts.clock.now().checked_add(ONCE_PATIENCE).unwrap_or(Timestamp::MAX);
                     let nothing_soon =
-                        until.is_none_or(|until| until > patience) || self.gate.login_is_needed();
+                        until.is_none_or(|until| until > patience_ends) || self.gate.login_is_needed();
                     if self.under_way.is_empty() && nothing_soon {
                         return Ok(());
                     }
@@ -178,7 +188,7 @@ impl<A: Account> Drain<A> {
             };
             select! {
                 () = sleep(nap) => {}
-                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                Some(landed) = self.under_way.next() => self.land_or_bear(landed).await?,
                 () = stop.cancelled() => {}
             }
         }
@@ -246,6 +256,13 @@ impl<A: Account> Drain<A> {
         Ok(Step::Idle { until: Some(until) })
     }
 
+    async fn land_or_bear(&mut self, landed: Landed) -> Result<(), OutboxError> {
+        match self.land(landed).await {
+            Ok(()) => Ok(()),
+            Err(error) => Self::bear(error).map(|_| ()),
+        }
+    }
+
     /// A fault of the outbox: one that passes is waited out, any other ends the daemon.
     fn bear(error: OutboxError) -> Result<Duration, OutboxError> {
         if !error.is_passing() {
@@ -261,7 +278,7 @@ impl<A: Account> Drain<A> {
         let mut patience = pin!(patience);
         while !self.under_way.is_empty() {
             select! {
-                Some(landed) = self.under_way.next() => self.land(landed).await?,
+                Some(landed) = self.under_way.next() => self.land_or_bear(landed).await?,
                 () = &mut patience => break,
             }
         }

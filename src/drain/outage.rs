@@ -47,6 +47,12 @@ impl Outage {
         self.probe_at.filter(|at| *at > now)
     }
 
+    /// Whether the last call did not get through.
+    #[must_use]
+    pub fn is_feared(&self) -> bool {
+        self.failures > 0
+    }
+
     /// How many calls may be under way together: one probe in an outage.
     #[must_use]
     pub fn is_open(&self) -> bool {

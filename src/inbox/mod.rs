@@ -163,7 +163,10 @@ impl Inbox {
         self.stop = stop.clone();
         self.watch = Watch::on(&self.parts);
         let watched = self.watch.folders(&self.parts);
-        self.parts.outbox.ask(move |outbox| outbox.set_watched(&watched)).await?;
+        if let Err(error) = self.parts.outbox.ask(move |outbox| outbox.set_watched(&watched)).await {
+            // Only `status` would miss it; what really stands in the way is met again below.
+            Self::bear(error)?;
+        }
         while !stop.is_cancelled() {
             let wake = self.parts.wake.clone();
             let mut hint = pin!(wake.listen());

@@ -67,12 +67,18 @@ impl<R: Read> Read for Bounded<R> {
 pub struct Hashed<R> {
     bytes: R,
     digest: Sha256,
+    failure: Option<io::Error>,
 }
 
 impl<R: Read> Hashed<R> {
     /// Nothing has passed yet.
     pub fn new(bytes: R) -> Self {
-        Self { bytes, digest: Sha256::new() }
+        Self { bytes, digest: Sha256::new(), failure: None }
+    }
+
+    /// What the disk said when it failed, if it did: a reader only sees that its input ended badly.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// Reads what no reader wanted and gives the digest of all, in hexadecimal.
@@ -84,9 +90,17 @@ impl<R: Read> Hashed<R> {
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.bytes.read(buffer)?;
-        self.digest.update(&buffer[..got]);
-        Ok(got)
+        match self.bytes.read(buffer) {
+            Ok(got) => {
+                self.digest.update(&buffer[..got]);
+                Ok(got)
+            }
+            Err(error) => {
+                let told = io::Error::new(error.kind(), error.to_string());
+                self.failure = Some(error);
+                Err(told)
+            }
+        }
     }
 }
 

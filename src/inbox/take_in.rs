@@ -134,6 +134,10 @@ impl Incoming<'_> {
                 Failure::Stopped => Ok(Taken::NotNow),
             };
         }
+        if let Some(failure) = bytes.failure() {
+            // The disk's fault is not the file's.
+            return Err(failure.into());
+        }
         if let Err(unreadable) = read {
             // What was written to while we read is not unreadable, it is not complete.
             return Ok(if self.is_the_same(file)? { Taken::Unreadable(unreadable) } else { Taken::NotNow });
