@@ -1,4 +1,10 @@
 //! What a person reads: help, first steps, status, as text.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
 
 mod common;
 

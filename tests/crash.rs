@@ -1,5 +1,11 @@
 //! Invariants 1 and 2: the real program is killed at any instant, and in the end every row and every file is where it
 //! belongs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! The house rules that a compiler does not hold: which way imports may point, and what is absent on purpose.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
 
 use std::{
     fs,

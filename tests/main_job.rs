@@ -1,10 +1,16 @@
 //! The main job, through the real programs: a dropped file becomes contacts in the account.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Bench, address, assert_adds_up, counts, table};
+use common::{Bench, assert_adds_up, counts, table};
 use mailchute::sandbox::Permission;
 use serde_json::json;
 
@@ -137,16 +143,14 @@ fn a_writer_that_takes_its_time_is_waited_for() {
 }
 
 #[test]
-fn what_left_and_what_was_deleted_is_found_by_a_newer_sign_up() {
+fn a_deleted_contact_comes_back_by_a_newer_sign_up() {
     let bench = Bench::new();
-    bench.account(|_| ());
     bench.sandbox.change(|world| {
         world.add_contact("gone@example.org", Permission::Implicit);
         world.delete("gone@example.org");
     });
     bench.drop_file("a.csv", "email\ngone@example.org\n");
     bench.run_once(0);
-    assert_eq!(bench.account(|world| world.members("Newsletter").contains("gone@example.org")), true);
+    assert!(bench.account(|world| world.members("Newsletter").contains("gone@example.org")));
     assert_eq!(counts(&bench.receipts()["a.csv"]), "1 updated");
-    assert_eq!(address(1), "person1@example.org");
 }

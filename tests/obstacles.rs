@@ -1,4 +1,10 @@
 //! What stands in the way: each obstacle has its exit status and a message that helps, and nothing is lost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
 
 mod common;
 
@@ -84,7 +90,6 @@ fn a_wrong_list_name_stops_its_route_only() {
 fn an_account_that_cannot_be_reached_leaves_the_rows_waiting() {
     let mut bench = Bench::new();
     bench.drop_file("a.csv", table(0, 2));
-    let settings = mailchute::sandbox::Settings { listen: bench.sandbox.address(), ..Default::default() };
     let elsewhere =
         bench.runtime().block_on(Sandbox::start(mailchute::sandbox::Settings::default())).unwrap();
     let old = std::mem::replace(&mut bench.sandbox, elsewhere);
@@ -95,7 +100,6 @@ fn an_account_that_cannot_be_reached_leaves_the_rows_waiting() {
         "{said}"
     );
     assert_eq!(bench.status()["outbox"]["queued"], 2);
-    assert!(settings.listen.ip().is_loopback());
 }
 
 #[test]
@@ -216,9 +220,7 @@ fn a_write_protected_spool_keeps_files_where_they_are_until_it_is_writable() {
     }
     bench.start();
     bench.wait_until("the daemon", |bench| bench.status()["daemon"]["running"] == true);
-    bench.drop_file(".later.csv", table(0, 3));
-    fs::rename(bench.inbox().join("..later.csv"), bench.inbox().join(".later.csv")).unwrap_or_default();
-    fs::rename(bench.inbox().join(".later.csv"), bench.inbox().join("a.csv")).unwrap();
+    bench.drop_file("a.csv", table(0, 3));
     disk.remount("ro");
     bench.wait_until("the rows are delivered or the file waits", |bench| {
         bench.account(World::contact_count) == 3 || bench.status()["health"] == "waiting"

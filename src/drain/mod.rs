@@ -3,7 +3,7 @@
 //! Owns when a call leaves: paced under the limit per second, within the day's, with pauses where the account asks for
 //! them. Promises that nothing is sent without a written call and that every answer is written before the row moves on,
 //! however often the write must be tried. Leaves the meaning of bytes to `constant_contact`, the fate of a row to
-//! [`verdict`], and remembering to `outbox`.
+//! `verdict`, and remembering to `outbox`.
 
 mod calls;
 mod directory;

@@ -299,9 +299,10 @@ impl Bench {
     pub fn files(&self, folder: &str) -> Vec<PathBuf> {
         fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                match entry.file_type().unwrap().is_dir() {
-                    true => collect(&entry.path(), found),
-                    false => found.push(entry.path()),
+                if entry.file_type().unwrap().is_dir() {
+                    collect(&entry.path(), found);
+                } else {
+                    found.push(entry.path());
                 }
             }
         }
