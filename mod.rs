@@ -1,8 +1,0 @@
-//! Whole exchanges over the wire.
-
-mod api;
-mod bench;
-mod bulk;
-mod contacts;
-mod faults;
-mod oauth;
