@@ -17,6 +17,7 @@ use std::{
 };
 
 use common::{Bench, DAEMON, address, assert_adds_up, counts, real_part, table, text};
+use mailchute::sandbox::World;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// Kills of the test at random instants.
@@ -176,7 +177,7 @@ fn step(trace: &str) -> &'static str {
 fn killed_while_the_account_answers(bench: &mut Bench) -> &'static str {
     bench.sandbox.fault("slow@sign_up_form=always").unwrap();
     bench.start();
-    bench.wait_until("a call", |bench| bench.account(|world| world.contact_count()) > 1);
+    bench.wait_until("a call", |bench| bench.account(World::contact_count) > 1);
     bench.kill();
     bench.sandbox.calm();
     "after a call"

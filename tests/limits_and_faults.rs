@@ -127,7 +127,9 @@ const BURST: [&str; 16] = [
 #[test]
 fn a_burst_of_every_fault_costs_no_row() {
     let mut bench = Bench::new();
-    BURST.into_iter().for_each(|fault| bench.sandbox.fault(fault).unwrap());
+    for fault in BURST {
+        bench.sandbox.fault(fault).unwrap();
+    }
     let inside = bench.start_inside();
     bench.drop_file("a.csv", table(0, 60));
     bench.wait_until("two hundred calls in the burst", |bench| {
@@ -138,7 +140,7 @@ fn a_burst_of_every_fault_costs_no_row() {
     bench.sandbox.fault("quota=once").unwrap();
     bench.wait_until("the first file of the burst", |bench| {
         inside.advance(bench, STRIDE);
-        bench.account(|world| world.contact_count()) > 60
+        bench.account(World::contact_count) > 60
     });
     bench.sandbox.calm();
     bench.wait_until("all receipts", |bench| {
