@@ -5,6 +5,7 @@
 
 mod dates;
 mod email;
+mod evidence;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use email::{EmailAddress, NotAnAddress};
+pub use evidence::Evidence;
 
 /// Names, job title, company, and the parts of a postal address but the street.
 const LONGEST_NAME: usize = 50;
@@ -57,12 +59,18 @@ pub enum Field {
     PostalCode,
     /// Country.
     Country,
+    /// When the person agreed to be mailed.
+    ConsentAt,
+    /// Where: a form, a page, a shop.
+    Source,
+    /// From which network address.
+    Ip,
     /// A custom field of the account, by the account's name for it.
     Custom(String),
 }
 
 /// The standard names, in the order of a receipt.
-pub const STANDARD_FIELDS: [(Field, &str); 15] = [
+pub const STANDARD_FIELDS: [(Field, &str); 18] = [
     (Field::Email, "email"),
     (Field::FirstName, "first_name"),
     (Field::LastName, "last_name"),
@@ -78,6 +86,9 @@ pub const STANDARD_FIELDS: [(Field, &str); 15] = [
     (Field::State, "state"),
     (Field::PostalCode, "postal_code"),
     (Field::Country, "country"),
+    (Field::ConsentAt, "consent_at"),
+    (Field::Source, "source"),
+    (Field::Ip, "ip"),
 ];
 
 impl Field {
@@ -145,6 +156,9 @@ pub struct Contact {
     email: EmailAddress,
     #[serde(flatten)]
     details: Details,
+    /// Kept beside the contact in the outbox, because it is never sent and two rows that differ in it say the same.
+    #[serde(skip)]
+    evidence: Evidence,
 }
 
 /// What is known of a contact besides the address. Absent means: leave it as it is.
@@ -199,6 +213,18 @@ impl Contact {
         &self.details.custom_fields
     }
 
+    /// What the row says about the person's consent.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The same contact with the evidence that was stored beside it.
+    #[must_use]
+    pub fn with_evidence(self, evidence: Evidence) -> Self {
+        Self { evidence, ..self }
+    }
+
     /// Makes a contact of a row.
     pub fn from_row(row: &Row) -> Result<Self, Rejection> {
         let written = row.cells.iter().find(|(field, _)| *field == Field::Email).map(|(_, text)| text.trim());
@@ -215,7 +241,8 @@ impl Contact {
             }
         };
         let details = details(&row.cells).map_err(|(field, reason)| reject(&field, reason))?;
-        Ok(Self { email, details })
+        let evidence = Evidence::from_cells(&row.cells).map_err(|(field, reason)| reject(&field, reason))?;
+        Ok(Self { email, details, evidence })
     }
 
     /// Adds what a newer row of the same address says: its fields win, the others stay.
@@ -232,6 +259,7 @@ impl Contact {
         // The service replaces an address as a whole; so do we.
         old.street_address = new.street_address.or_else(|| old.street_address.take());
         old.custom_fields.extend(new.custom_fields);
+        self.evidence.merge(&newer.evidence);
     }
 
     /// SHA-256 of what the service would be told: equal for rows that say the same.
@@ -258,7 +286,8 @@ fn details(cells: &[(Field, String)]) -> Result<Details, Complaint> {
         }
         let limited = |longest| limited(field, text, longest).map(Some);
         match field {
-            Field::Email => {}
+            // The address was read before, and evidence is no detail.
+            Field::Email | Field::ConsentAt | Field::Source | Field::Ip => {}
             Field::FirstName => details.first_name = limited(LONGEST_NAME)?,
             Field::LastName => details.last_name = limited(LONGEST_NAME)?,
             Field::JobTitle => details.job_title = limited(LONGEST_NAME)?,

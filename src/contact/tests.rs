@@ -125,3 +125,51 @@ fn a_stored_contact_comes_back_the_same() {
     let text = serde_json::to_string(&jane).unwrap();
     assert_eq!(serde_json::from_str::<Contact>(&text).unwrap(), jane);
 }
+
+#[test]
+fn evidence_is_kept_beside_the_contact_and_makes_no_difference_to_it() {
+    let plain = contact(&[("email", "jane@example.org")]);
+    let with = |at: &str| {
+        contact(&[
+            ("email", "jane@example.org"),
+            ("consent_at", at),
+            ("source", " footer form "),
+            ("ip", "192.0.2.7"),
+        ])
+    };
+    let jane = with("2026-11-24 10:00:05");
+    assert_eq!(jane.digest(), plain.digest());
+    assert_eq!(jane.evidence().source.as_deref(), Some("footer form"));
+    assert_eq!(jane.evidence().ip.as_deref(), Some("192.0.2.7"));
+    for (text, expected) in [
+        ("2026-11-24 10:00:05", "2026-11-24T10:00:05Z"),
+        ("2026-11-24T12:00:05+02:00", "2026-11-24T10:00:05Z"),
+        ("2026-11-24", "2026-11-24T00:00:00Z"),
+        ("1795514405", "2026-11-24T10:00:05Z"),
+        ("1795514405000", "2026-11-24T10:00:05Z"),
+        ("11/24/2026 10:00:05 PM", "2026-11-24T22:00:05Z"),
+        ("24.11.2026, 10:00", "2026-11-24T10:00:00Z"),
+        // Either March or April: the earlier one, so that a refusal in between wins.
+        ("04/03/2026 12:30 am", "2026-03-04T00:30:00Z"),
+    ] {
+        assert_eq!(with(text).evidence().consent_at, Some(expected.parse().unwrap()), "{text}");
+    }
+    let jane = ("email", "jane@example.org");
+    assert_eq!(rejected(&[jane, ("consent_at", "last week")]).0, "consent_at");
+    assert_eq!(rejected(&[jane, ("ip", "localhost")]).0, "ip");
+}
+
+#[test]
+fn of_two_consents_the_last_counts() {
+    let at = |at: &str, source: &str| {
+        contact(&[("email", "jane@example.org"), ("consent_at", at), ("source", source)])
+    };
+    let merged = |mut older: Contact, newer: Contact| {
+        older.merge(&newer);
+        older.evidence().clone()
+    };
+    let (old, new) = (at("2020-01-01", "fair"), at("2024-01-01", "shop"));
+    assert_eq!(merged(old.clone(), new.clone()), *new.evidence());
+    assert_eq!(merged(new.clone(), old.clone()), *new.evidence());
+    assert_eq!(merged(old.clone(), at("", "shop")), *old.evidence(), "a row without a time takes none away");
+}

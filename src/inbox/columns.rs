@@ -14,7 +14,7 @@ pub const LINE_COLUMN: &str = "mailchute_line";
 pub const REASON_COLUMN: &str = "mailchute_reason";
 
 /// Other spellings of the standard names, folded as [`fold`] does.
-const SPELLINGS: [(&str, Field); 30] = [
+const SPELLINGS: [(&str, Field); 48] = [
     ("emailaddress", Field::Email),
     ("mail", Field::Email),
     ("mailaddress", Field::Email),
@@ -45,6 +45,24 @@ const SPELLINGS: [(&str, Field); 30] = [
     ("postcode", Field::PostalCode),
     ("zip", Field::PostalCode),
     ("zipcode", Field::PostalCode),
+    ("consentdate", Field::ConsentAt),
+    ("consenttime", Field::ConsentAt),
+    ("confirmtime", Field::ConsentAt),
+    ("optindate", Field::ConsentAt),
+    ("optintime", Field::ConsentAt),
+    ("optinat", Field::ConsentAt),
+    ("signupdate", Field::ConsentAt),
+    ("signuptime", Field::ConsentAt),
+    ("subscribedat", Field::ConsentAt),
+    ("timestamp", Field::ConsentAt),
+    ("consentsource", Field::Source),
+    ("optinsource", Field::Source),
+    ("signupsource", Field::Source),
+    ("sourcename", Field::Source),
+    ("ipaddress", Field::Ip),
+    ("confirmip", Field::Ip),
+    ("optinip", Field::Ip),
+    ("signupip", Field::Ip),
 ];
 
 /// What each column of a table means.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::files::Counts;
-use super::{Outbox, OutboxError, Result, explain, millis, one, signed};
-use crate::contact::{Contact, Rejection};
+use super::{Outbox, OutboxError, Result, explain, millis, one, signed, timestamp};
+use crate::contact::{Contact, Evidence, Rejection};
 use crate::plan::{Amendment, Destination, Digest, Earlier, Fate, Known, Plan, PlannedRow};
 
 /// A drop file that is about to be recorded.
@@ -92,11 +92,12 @@ impl Intake<'_> {
         let earlier = self
             .transaction
             .prepare_cached(
-                "SELECT id, contact FROM entry
+                "SELECT id, contact, consent_at, evidence FROM entry
                   WHERE address = ?1 AND file = ?2 AND contact IS NOT NULL ORDER BY id LIMIT 1",
             )?
             .query_row(params![key, self.id], |row| {
-                Ok(Earlier { entry: row.get(0)?, contact: contact(row, 1)? })
+                let contact = contact(row, 1)?.with_evidence(evidence(row, 2)?);
+                Ok(Earlier { entry: row.get(0)?, contact })
             })
             .optional()?;
         Ok(Known { delivered, waiting, earlier })
@@ -122,7 +123,9 @@ impl Intake<'_> {
         let touched = self
             .transaction
             .prepare_cached(
-                "UPDATE entry SET contact = ?2, digest = ?3, state = ?4, outcome = ?5, due_at = ?6 WHERE id = ?1",
+                "UPDATE entry SET contact = ?2, digest = ?3, state = ?4, outcome = ?5, due_at = ?6,
+                                  consent_at = ?7, evidence = ?8
+                  WHERE id = ?1",
             )?
             .execute(params![
                 amendment.entry,
@@ -130,7 +133,9 @@ impl Intake<'_> {
                 amendment.contact.digest(),
                 state,
                 outcome,
-                due_at
+                due_at,
+                self.consent_at(&amendment.contact),
+                kept(amendment.contact.evidence())?
             ])?;
         *self.count(&before, None) -= 1;
         *self.count(state, outcome) += 1;
@@ -156,8 +161,8 @@ impl Intake<'_> {
         let touched = self
             .transaction
             .prepare_cached(
-                "INSERT INTO entry (file, route, line, address, contact, digest, state, outcome, due_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO entry (file, route, line, address, contact, digest, state, outcome, due_at, consent_at, evidence)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
                 self.id,
@@ -168,7 +173,9 @@ impl Intake<'_> {
                 contact.digest(),
                 state,
                 outcome,
-                due_at
+                due_at,
+                self.consent_at(contact),
+                kept(contact.evidence())?
             ])?;
         *self.count(state, outcome) += 1;
         one(touched)
@@ -201,6 +208,12 @@ impl Intake<'_> {
                 millis(self.file.received_at),
             ])?;
         one(touched)
+    }
+
+    /// When the person agreed, as far as the row says it. Nobody agrees in the future: a clock that is wrong, or a zone
+    /// that is not written, must not make a consent younger than somebody's later refusal.
+    fn consent_at(&self, contact: &Contact) -> Option<i64> {
+        contact.evidence().consent_at.map(|at| millis(at.min(self.file.received_at)))
     }
 
     /// The columns that say where a contact goes: state, outcome, due time.
@@ -254,6 +267,26 @@ impl Intake<'_> {
 
 fn json(contact: &Contact) -> rusqlite::Result<String> {
     serde_json::to_string(contact).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// What a row says about a consent besides its time, or NULL.
+fn kept(evidence: &Evidence) -> rusqlite::Result<Option<String>> {
+    if evidence.source.is_none() && evidence.ip.is_none() {
+        return Ok(None);
+    }
+    let text = serde_json::to_string(evidence);
+    text.map(Some).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// The evidence that this program stored, from the columns `consent_at` and `evidence`.
+fn evidence(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Evidence> {
+    let text: Option<String> = row.get(first + 1)?;
+    let kept = text.map_or_else(|| Ok(Evidence::default()), |text| serde_json::from_str(&text));
+    let kept = kept.map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(first + 1, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    let consent_at = row.get::<_, Option<i64>>(first)?.map(|at| timestamp(first, at)).transpose()?;
+    Ok(Evidence { consent_at, ..kept })
 }
 
 /// A contact that this program stored.

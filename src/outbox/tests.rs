@@ -340,3 +340,44 @@ proptest! {
         prop_assert_eq!(account, model);
     }
 }
+
+#[test]
+fn evidence_stands_in_its_columns_and_a_consent_is_never_younger_than_its_file() {
+    let (_state, mut outbox) = open();
+    let with = |line, name: &str, at: &str, source: &str| {
+        let cells = vec![
+            (Field::Email, format!("{name}@example.org")),
+            (Field::ConsentAt, at.to_owned()),
+            (Field::Source, source.to_owned()),
+        ];
+        Contact::from_row(&Row { line, cells }).map(|contact| (line, contact))
+    };
+    record(
+        &mut outbox,
+        &[
+            with(2, "jane", "2020-01-01", "fair"),
+            with(3, "joe", "", ""),
+            // Another chunk, so that the first row is amended.
+            with(4, "jane", "2024-01-01", ""),
+            with(5, "ann", "2999-01-01", ""),
+        ],
+        at(0),
+    );
+    let stored: Vec<(Option<i64>, Option<String>)> = outbox
+        .connection
+        .prepare("SELECT consent_at, evidence FROM entry WHERE contact IS NOT NULL ORDER BY id")
+        .unwrap()
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let year_2024 = millis("2024-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(
+        stored,
+        [
+            (Some(year_2024), Some(r#"{"source":"fair"}"#.to_owned())),
+            (None, None),
+            (Some(millis(at(0))), None)
+        ]
+    );
+}

@@ -52,6 +52,10 @@ CREATE TABLE entry (
     -- The contact as JSON; NULL when the row was rejected while it was read.
     contact     TEXT,
     digest      BLOB,
+    -- When the person agreed, as the row says it; NULL when it does not: then the file's modified_at counts.
+    consent_at  INTEGER,
+    -- What else the row says about that, as JSON with source and ip. Kept for whoever asks; never sent.
+    evidence    TEXT,
     state       TEXT    NOT NULL CHECK (state IN ('queued', 'sending', 'delivered', 'unchanged', 'rejected', 'held')),
     -- What exactly became of it: created, updated, imported, unchanged, duplicate.
     outcome     TEXT,

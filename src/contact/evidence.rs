@@ -1,0 +1,63 @@
+//! What a row says about somebody's consent: when it was given, where, and from which network address.
+//!
+//! Promises that none of it is ever sent, and that doubt about the time makes a consent older and never younger, because
+//! a refusal that came after it must win. Leaves to `outbox` to keep it and to `drain` to compare it.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Complaint, Field, dates, limited};
+
+/// Long enough for the address of a page with its parameters.
+const LONGEST_SOURCE: usize = 255;
+
+/// The evidence for a consent, as far as there is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Evidence {
+    /// When it was given. It has a column of its own, because it is compared.
+    #[serde(skip)]
+    pub consent_at: Option<Timestamp>,
+    /// Where: a form, a page, a shop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// From which network address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+}
+
+impl Evidence {
+    /// Finds the evidence among a row's cells.
+    pub(super) fn from_cells(cells: &[(Field, String)]) -> Result<Self, Complaint> {
+        let mut evidence = Self::default();
+        for (field, text) in cells {
+            let text = text.trim();
+            if text.is_empty() {
+                continue;
+            }
+            let complain = |reason: String| (field.clone(), reason);
+            match field {
+                Field::ConsentAt => evidence.consent_at = Some(dates::instant(text).map_err(complain)?),
+                Field::Source => evidence.source = Some(limited(field, text, LONGEST_SOURCE)?),
+                Field::Ip => {
+                    let ip: Result<IpAddr, _> = text.parse();
+                    let ip = ip.map_err(|_| complain(format!("`{text}` is no IP address")))?;
+                    evidence.ip = Some(ip.to_string());
+                }
+                _ => {}
+            }
+        }
+        Ok(evidence)
+    }
+
+    /// Adds what a newer row of the same address says: the last consent counts, with what belongs to it.
+    pub(super) fn merge(&mut self, newer: &Self) {
+        if newer.consent_at >= self.consent_at {
+            self.consent_at = newer.consent_at;
+            self.source = newer.source.clone().or_else(|| self.source.take());
+            self.ip = newer.ip.clone().or_else(|| self.ip.take());
+        }
+    }
+}
