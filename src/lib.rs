@@ -23,8 +23,8 @@
 //! 6. [`constant_contact`] is the only place that knows the wire; its answers are one enum.
 //! 7. [`oauth`] gets, keeps and renews the tokens.
 //!
-//! When the last row of a file is settled, `inbox` writes its receipt. [`daemon`] starts the two loops and stops them in
-//! order; [`cli`] translates arguments, signals and exit statuses; [`status`] reads what the loops wrote down.
+//! When the last row of a file is settled, `inbox` writes its receipt. [`daemon`] starts the two loops, stops them in
+//! order, swaps their configuration, and reports the health to those who do not ask; [`cli`] translates arguments, signals and exit statuses; [`status`] reads what the loops wrote down.
 //!
 //! # What always holds
 //!

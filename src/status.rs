@@ -145,15 +145,21 @@ impl Status {
         self.authorization.state != "authorized"
     }
 
+    /// The health in one sentence.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        if self.reason.is_empty() {
+            self.health.to_owned()
+        } else {
+            format!("{}: {}", self.health, self.reason)
+        }
+    }
+
     /// The screen for people, in local time.
     #[must_use]
     pub fn text(&self) -> String {
         let Self { outbox, authorization, api, inbox, daemon, .. } = self;
-        let headline = if self.reason.is_empty() {
-            self.health.to_owned()
-        } else {
-            format!("{}: {}", self.health, self.reason)
-        };
+        let headline = self.headline();
         let account = authorization.account.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
         let until = authorization
             .access_expires_at

@@ -1,9 +1,12 @@
 //! `mailchute run`
 
+use std::sync::Arc;
+
 use clap::Args;
 use futures_util::StreamExt;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Common, Exit, Failure, Outcome, runtime, say};
@@ -23,11 +26,11 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     let config = common.config()?;
     let sign_in = format!("mailchute-auth --config {}", config.file.display());
     runtime()?.block_on(async {
-        let (stop, wake) = (CancellationToken::new(), Wake::default());
-        let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-        tokio::spawn(heed(signals, stop.clone(), wake.clone()));
+        let (stop, wake, reload) = (CancellationToken::new(), Wake::default(), Arc::new(Notify::new()));
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+        tokio::spawn(heed(signals, stop.clone(), wake.clone(), Arc::clone(&reload)));
         if !arguments.once {
-            daemon::run(config, Clock::system(), wake, stop).await?;
+            daemon::serve(config, Clock::system(), wake, stop, reload).await?;
             return Ok(Exit::Done);
         }
         let outcome = daemon::run_once(config, Clock::system(), wake, stop).await?;
@@ -35,14 +38,16 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     })
 }
 
-/// Signals are hints too: stop in order, or look now.
-async fn heed(mut signals: Signals, stop: CancellationToken, wake: Wake) {
+/// Signals are hints too: stop in order, read the configuration again, or look now.
+async fn heed(mut signals: Signals, stop: CancellationToken, wake: Wake, reload: Arc<Notify>) {
     while let Some(signal) = signals.next().await {
-        if signal == SIGUSR1 {
-            wake.hint();
-        } else {
-            tracing::info!(signal, "stopping");
-            stop.cancel();
+        match signal {
+            SIGUSR1 => wake.hint(),
+            SIGHUP => reload.notify_one(),
+            _ => {
+                tracing::info!(signal, "stopping");
+                stop.cancel();
+            }
         }
     }
 }

@@ -126,7 +126,10 @@ impl Incoming<'_> {
             failure: None,
         };
         let mut bytes = Hashed::new(file);
-        let read = self.read(&mut bytes, &mut |row| rows.add(row, self.stop));
+        let read = self.read(&mut bytes, &mut |row| {
+            self.parts.wake.beat();
+            rows.add(row, self.stop)
+        });
         if let Some(failure) = rows.failure {
             return match failure {
                 Failure::Outbox(error) => Err(error.into()),

@@ -206,10 +206,15 @@ impl Bench {
 
     /// Starts the daemon.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the daemon with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.home.path().join("log")).unwrap();
         let mut command = Command::new(DAEMON);
-        command.args(["run", "-v", "--config"]).arg(self.config());
+        command.args(["run", "-v", "--config"]).arg(self.config()).envs(environment.iter().copied());
         self.daemon = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
@@ -220,6 +225,11 @@ impl Bench {
     pub fn pid(&self) -> rustix::process::Pid {
         let id = self.daemon.as_ref().expect("a daemon").id();
         rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
     /// Kills the daemon without a word.

@@ -1,8 +1,14 @@
 //! The daemon: two loops over one outbox.
 //!
-//! Owns the order of starting and stopping and the two long-lived tasks; nothing else in the program spawns one. Promises
-//! that a stop leaves everything recorded, and that a loop that ends in an error takes the other down with it in order.
-//! Leaves arguments, signals and exit statuses to `cli`.
+//! Owns the order of starting and stopping and the long-lived tasks; nothing else in the program spawns one. Promises
+//! that a stop leaves everything recorded, that a loop that ends in an error takes the other down with it in order, and
+//! that a configuration is checked before it replaces the one in use. A new configuration means stopping both loops in
+//! order and starting them again under the same lock: there is one way to start, and it is exercised each day. Leaves
+//! arguments, signals and exit statuses to `cli`.
+
+mod reload;
+mod report;
+mod service;
 
 use std::{
     fs::{self, DirBuilder},
@@ -12,9 +18,8 @@ use std::{
     sync::Arc,
 };
 
-use sd_notify::NotifyState;
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::{select, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -25,7 +30,7 @@ use crate::inbox::{self, Inbox};
 use crate::instance::{Instance, InstanceError};
 use crate::oauth::{StoreError, Tokens};
 use crate::outbox::{Outbox, OutboxError, SharedOutbox, Totals};
-use crate::wake::Wake;
+use crate::wake::{Pulse, Wake};
 
 /// Only this user may look into the state folder: it holds addresses and tokens.
 const STATE_MODE: u32 = 0o700;
@@ -74,13 +79,20 @@ pub struct Outcome {
     pub findings: Findings,
 }
 
-/// Everything that both ways of running need, opened and locked.
+/// Everything that both ways of running need, opened.
 struct House {
-    _instance: Instance,
     outbox: SharedOutbox,
     inbox: Inbox,
     drain: drain::Parts<Client>,
     tokens: Arc<Tokens>,
+}
+
+/// How a period of running under one configuration ended.
+enum Ended {
+    /// Told to stop.
+    Stopped,
+    /// The configuration is to be replaced by this one.
+    Replaced(Box<Config>),
 }
 
 /// Runs until told to stop.
@@ -90,29 +102,103 @@ pub async fn run(
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<(), DaemonError> {
-    let house = open(&config, &clock, &wake)?;
-    let drain = Drain::start(house.drain).await?;
-    tracing::info!(spool = %config.spool.display(), state = %config.state.display(), "ready");
-    notify(&[NotifyState::Ready, NotifyState::Status("running")]);
-    let mut loops: JoinSet<Result<(), DaemonError>> = JoinSet::new();
-    loops.spawn(watched_over(stop.clone(), {
-        let stop = stop.clone();
-        async move { Ok(drain.run(stop).await?) }
-    }));
-    loops.spawn(watched_over(stop.clone(), {
-        let stop = stop.clone();
-        async move { Ok(house.inbox.run(stop).await?) }
-    }));
-    loops.spawn(watched_over(stop.clone(), upkeep(Arc::clone(&house.tokens), clock, stop.clone())));
-    let mut first_error = None;
-    while let Some(ended) = loops.join_next().await {
-        notify(&[NotifyState::Stopping]);
-        if let Err(error) = ended.map_err(DaemonError::from).flatten() {
-            first_error.get_or_insert(error);
+    serve(config, clock, wake, stop, Arc::default()).await
+}
+
+/// Runs until told to stop, and reads its configuration again each time that `reload` is notified.
+pub async fn serve(
+    mut config: Config,
+    clock: Clock,
+    wake: Wake,
+    stop: CancellationToken,
+    reload: Arc<Notify>,
+) -> Result<(), DaemonError> {
+    prepare(&config)?;
+    let _instance = Instance::take(&config.state, clock.now())?;
+    let mut tokens = tokens(&config, &clock, None)?;
+    loop {
+        let orders = Orders { clock: &clock, wake: &wake, stop: &stop, reload: &reload };
+        match period(&config, &tokens, orders).await? {
+            Ended::Stopped => break,
+            Ended::Replaced(new) => {
+                tokens = self::tokens(&new, &clock, Some((&config, tokens)))?;
+                config = *new;
+                tracing::info!(file = %config.file.display(), "running with the new configuration");
+            }
         }
     }
     tracing::info!("stopped");
-    first_error.map_or(Ok(()), Err)
+    Ok(())
+}
+
+/// What is asked of a period from outside.
+#[derive(Clone, Copy)]
+struct Orders<'a> {
+    clock: &'a Clock,
+    wake: &'a Wake,
+    stop: &'a CancellationToken,
+    reload: &'a Notify,
+}
+
+/// Both loops under one configuration, from their start to their end.
+async fn period(config: &Config, tokens: &Arc<Tokens>, orders: Orders<'_>) -> Result<Ended, DaemonError> {
+    let Orders { clock, wake, stop, reload } = orders;
+    let (inbox_pulse, drain_pulse) = (Pulse::default(), Pulse::default());
+    let house = open(config, tokens, clock, &wake.with_pulse(&inbox_pulse), &wake.with_pulse(&drain_pulse))?;
+    let outbox = house.outbox.clone();
+    let drain = Drain::start(house.drain).await?;
+    let inner = stop.child_token();
+    let mut loops: JoinSet<Result<(), DaemonError>> = JoinSet::new();
+    loops.spawn(watched_over(inner.clone(), {
+        let stop = inner.clone();
+        async move { Ok(drain.run(stop).await?) }
+    }));
+    loops.spawn(watched_over(inner.clone(), {
+        let stop = inner.clone();
+        async move { Ok(house.inbox.run(stop).await?) }
+    }));
+    loops.spawn(watched_over(inner.clone(), upkeep(house.tokens, clock.clone(), inner.clone())));
+    let pulses = [("inbox", inbox_pulse), ("drain", drain_pulse)];
+    loops.spawn(watched_over(inner.clone(), service::watch_over(pulses, wake.clone(), inner.clone())));
+    loops.spawn(watched_over(
+        inner.clone(),
+        report::run(config.clone(), clock.clone(), wake.clone(), inner.clone()),
+    ));
+    tracing::info!(spool = %config.spool.display(), state = %config.state.display(), "ready");
+    reload::is_over(&outbox).await?;
+    service::ready();
+    let (mut first_error, mut new, mut ending) = (None, None, false);
+    loop {
+        select! {
+            ended = loops.join_next() => match ended {
+                None => break,
+                Some(ended) => if let Err(error) = ended.map_err(DaemonError::from).flatten() {
+                    first_error.get_or_insert(error);
+                },
+            },
+            () = inner.cancelled(), if !ending => {
+                ending = true;
+                if new.is_none() {
+                    service::stopping();
+                }
+            }
+            () = reload.notified(), if !ending => {
+                service::reloading();
+                match reload::read_again(config, &outbox, clock.now()).await? {
+                    Some(read) => {
+                        new = Some(read);
+                        inner.cancel();
+                    }
+                    None => service::ready(),
+                }
+            }
+        }
+    }
+    match (first_error, new) {
+        (Some(error), _) => Err(error),
+        (None, Some(new)) if !stop.is_cancelled() => Ok(Ended::Replaced(new)),
+        (None, _) => Ok(Ended::Stopped),
+    }
 }
 
 /// A loop that ends for whatever reason ends the others.
@@ -145,7 +231,9 @@ pub async fn run_once(
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<Outcome, DaemonError> {
-    let house = open(&config, &clock, &wake)?;
+    prepare(&config)?;
+    let _instance = Instance::take(&config.state, clock.now())?;
+    let house = open(&config, &tokens(&config, &clock, None)?, &clock, &wake, &wake)?;
     let before = house.outbox.ask(Outbox::totals).await?;
     let mut inbox = house.inbox;
     inbox.run_once(&stop).await?;
@@ -156,24 +244,47 @@ pub async fn run_once(
     Ok(Outcome { before, after, failed_files: inbox.failed_files(), findings: drain.findings() })
 }
 
-fn open(config: &Config, clock: &Clock, wake: &Wake) -> Result<House, DaemonError> {
+/// Says what the configuration has to be told about, and makes the folders.
+fn prepare(config: &Config) -> Result<(), DaemonError> {
     for note in &config.notes {
         tracing::warn!("{}: {note}", config.file.display());
     }
-    prepare_folders(config)?;
-    let instance = Instance::take(&config.state, clock.now())?;
+    prepare_folders(config)
+}
+
+/// The tokens; under a new configuration the same ones, unless it is about another application: a pair that is not on
+/// the disk yet lives only in them.
+fn tokens(
+    config: &Config,
+    clock: &Clock,
+    before: Option<(&Config, Arc<Tokens>)>,
+) -> Result<Arc<Tokens>, DaemonError> {
     let application = config.application()?;
+    if let Some((old, tokens)) = before
+        && old.application().is_ok_and(|old| reload::is_the_same(&old, &application))
+    {
+        return Ok(tokens);
+    }
+    Ok(Arc::new(Tokens::open(&config.state, application, clock.as_fn())?))
+}
+
+fn open(
+    config: &Config,
+    tokens: &Arc<Tokens>,
+    clock: &Clock,
+    inbox_wake: &Wake,
+    drain_wake: &Wake,
+) -> Result<House, DaemonError> {
     let (inbox_outbox, outbox) =
         (Outbox::open(&config.state)?, SharedOutbox::new(Outbox::open(&config.state)?));
-    let tokens = Arc::new(Tokens::open(&config.state, application, clock.as_fn())?);
-    let account = Arc::new(Client::new(config.base_url.clone(), Arc::clone(&tokens))?);
+    let account = Arc::new(Client::new(config.base_url.clone(), Arc::clone(tokens))?);
     let inbox = Inbox::new(inbox::Parts {
         outbox: SharedOutbox::new(inbox_outbox),
         spool: config.spool.clone(),
         routes: config.routes.clone(),
         settings: config.inbox.clone(),
         clock: clock.clone(),
-        wake: wake.clone(),
+        wake: inbox_wake.clone(),
     });
     let drain = drain::Parts {
         outbox: outbox.clone(),
@@ -182,9 +293,9 @@ fn open(config: &Config, clock: &Clock, wake: &Wake) -> Result<House, DaemonErro
         limits: config.limits,
         give_up_after: config.give_up_after,
         clock: clock.clone(),
-        wake: wake.clone(),
+        wake: drain_wake.clone(),
     };
-    Ok(House { _instance: instance, outbox, inbox, drain, tokens })
+    Ok(House { outbox, inbox, drain, tokens: Arc::clone(tokens) })
 }
 
 /// Makes what is missing, but not a spool that the configuration names: a missing mount must not become a new folder.
@@ -213,11 +324,4 @@ fn prepare_folders(config: &Config) -> Result<(), DaemonError> {
 pub fn private_folder(path: &Path) -> Result<(), DaemonError> {
     let made = DirBuilder::new().recursive(true).mode(STATE_MODE).create(path);
     made.map_err(|source| DaemonError::Folder { path: path.to_owned(), source })
-}
-
-/// Tells systemd, where there is one.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
-    }
 }
