@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 
 use super::{Exit, Failure, Outcome, finish, runtime, say, usage};
@@ -29,6 +29,12 @@ struct Arguments {
     /// Do not open a browser; print the address to visit alone on a line of standard output
     #[arg(long)]
     no_open: bool,
+}
+
+/// The command line of `mailchute-auth`, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The `mailchute-auth` program.

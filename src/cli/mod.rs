@@ -16,7 +16,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::daemon::DaemonError;
@@ -137,6 +137,12 @@ enum Command {
         after_help = "Example:\n  mailchute sandbox --listen 127.0.0.1:8080 --fault 500@sign_up_form=share:0.1"
     )]
     Sandbox(sandbox::Arguments),
+}
+
+/// The command line of `mailchute`, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The `mailchute` program.
