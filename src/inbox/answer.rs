@@ -12,6 +12,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::settle::{Fingerprint, Settled};
 use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
+use crate::config::InboxSettings;
 use crate::durable;
 use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
 
@@ -41,7 +42,7 @@ impl Inbox {
             .ask(move |outbox| match archive_recorded(outbox, &parts.spool, None, now) {
                 Err(InTheWay::Outbox(error)) => Err(error),
                 Err(InTheWay::Io(error)) => Ok(Some(format!("a file cannot be moved to `done`: {error}"))),
-                Ok(()) => write_receipts(outbox, &parts.spool, parts.settings.max_file_size, now),
+                Ok(()) => write_receipts(outbox, &parts.spool, &parts.settings, now),
             })
             .await
     }
@@ -118,13 +119,13 @@ pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Re
 fn write_receipts(
     outbox: &mut Outbox,
     spool: &Path,
-    most: u64,
+    settings: &InboxSettings,
     now: Timestamp,
 ) -> Result<Option<String>, OutboxError> {
     let (mut after, mut obstacle) = (0, None);
     while let Some(facts) = outbox.receipt_due(after)? {
         after = facts.id;
-        match write_receipt(outbox, spool, &facts, most) {
+        match write_receipt(outbox, spool, &facts, settings) {
             Ok(()) => outbox.answered(facts.id, now)?,
             Err(ReceiptError::Outbox(error)) => return Err(error),
             Err(error) => {
@@ -140,11 +141,11 @@ fn write_receipt(
     outbox: &mut Outbox,
     spool: &Path,
     facts: &ReceiptFacts,
-    most: u64,
+    settings: &InboxSettings,
 ) -> Result<(), ReceiptError> {
     let archived = spool.join(&facts.archived_as);
     if facts.counts.rejected > 0 {
-        write_rejects(outbox, &archived, facts, most)?;
+        write_rejects(outbox, &archived, facts, settings)?;
     }
     let shared = std::cell::RefCell::new(outbox);
     durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
@@ -158,14 +159,15 @@ fn write_rejects(
     outbox: &mut Outbox,
     archived: &Path,
     facts: &ReceiptFacts,
-    most: u64,
+    settings: &InboxSettings,
 ) -> Result<(), ReceiptError> {
     if !archived.exists() {
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());
     }
     let shared = std::cell::RefCell::new(outbox);
-    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most));
+    let (most, encoding) = (settings.max_file_size, settings.encoding);
+    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most, encoding)?);
     durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
         let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
         rejects::write(source::format(&facts.name), &open, refused, out)
