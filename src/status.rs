@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::instance;
 use crate::oauth::{self, StoreError};
-use crate::outbox::{Health, Outbox, OutboxError, Totals, Trouble};
+use crate::outbox::{Health, Outbox, OutboxError, Totals, Trouble, WatchedFolder};
 
 /// The form of the JSON. Another number means that keys changed their meaning.
 const VERSION: u32 = 1;
@@ -71,6 +71,7 @@ struct ApiPart {
 #[derive(Debug, Clone, Serialize)]
 struct InboxPart {
     folders: Vec<FolderPart>,
+    missed_events: u64,
     waiting_files: usize,
     failed_files: usize,
 }
@@ -79,6 +80,8 @@ struct InboxPart {
 struct FolderPart {
     path: String,
     watch: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -95,7 +98,8 @@ struct Told {
     totals: Totals,
     troubles: Vec<Trouble>,
     calls_today: u64,
-    watched: Vec<(String, String)>,
+    watched: Vec<WatchedFolder>,
+    missed_events: u64,
 }
 
 impl Status {
@@ -109,6 +113,7 @@ impl Status {
                 troubles: outbox.troubles()?,
                 calls_today: outbox.calls_today(now)?,
                 watched: outbox.watched()?,
+                missed_events: outbox.missed_events()?,
             },
         };
         let running = instance::running(&config.state);
@@ -121,7 +126,7 @@ impl Status {
             outbox: outbox_part(&told.totals, now),
             authorization,
             api: api_part(&told, config.limits.per_day, now),
-            inbox: inbox_part(config, told.watched),
+            inbox: inbox_part(config, told.watched, told.missed_events),
             daemon: DaemonPart {
                 running: running.is_some(),
                 pid: running.map(|running| running.pid),
@@ -176,7 +181,10 @@ impl Status {
         let watch = inbox
             .folders
             .iter()
-            .map(|folder| format!("\n             {} ({})", folder.path, folder.watch))
+            .map(|folder| {
+                let why = if folder.reason.is_empty() { "" } else { ": " };
+                format!("\n             {} ({}{why}{})", folder.path, folder.watch, folder.reason)
+            })
             .collect::<String>();
         let last = self.last_delivery_at.map_or_else(|| "never".to_owned(), local);
         format!(
@@ -266,13 +274,15 @@ fn api_part(told: &Told, requests_per_day: u32, now: Timestamp) -> ApiPart {
     }
 }
 
-fn inbox_part(config: &Config, watched: Vec<(String, String)>) -> InboxPart {
+fn inbox_part(config: &Config, watched: Vec<WatchedFolder>, missed_events: u64) -> InboxPart {
+    let told = |WatchedFolder { path, watch, reason }| FolderPart { path, watch, reason };
     let failed = config.spool.join("failed");
     let days = fs::read_dir(&failed).into_iter().flatten().flatten().take(FAILED_DAYS);
     // Each failed file has its reason beside it; only one of the two is counted.
     let reasons = |name: &str| name.ends_with(".reason.json");
     InboxPart {
-        folders: watched.into_iter().map(|(path, watch)| FolderPart { path, watch }).collect(),
+        folders: watched.into_iter().map(told).collect(),
+        missed_events,
         waiting_files: files(&config.inbox_folder(), &|name| !name.starts_with('.')),
         failed_files: days.map(|day| files(&day.path(), &reasons)).sum(),
     }

@@ -15,7 +15,7 @@ use std::{
 const ONLY_IN: [(&str, &[&str]); 5] = [
     ("rusqlite", &["outbox"]),
     ("reqwest", &["constant_contact", "oauth"]),
-    ("notify", &["inbox/watch.rs"]),
+    ("notify", &["inbox/watch"]),
     ("axum", &["oauth/loopback.rs"]),
     ("clap", &["cli", "log.rs"]),
 ];
@@ -30,11 +30,11 @@ const PURE: [&str; 14] = [
     "drain/pace.rs",
     "drain/outage.rs",
     "drain/lanes.rs",
-    "inbox/decode.rs",
     "inbox/delimited.rs",
     "inbox/json.rs",
     "inbox/columns.rs",
     "inbox/settle.rs",
+    "inbox/stuck.rs",
     "constant_contact/wire.rs",
 ];
 const NOT_PURE: [&str; 9] = [

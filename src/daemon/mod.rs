@@ -313,7 +313,7 @@ fn prepare_folders(config: &Config) -> Result<(), DaemonError> {
     }
     private_folder(&config.state)?;
     let inbox = config.inbox_folder();
-    let routes = config.routes.iter().map(|route| inbox.join(&route.folder));
+    let routes = config.routes.iter().map(|route| route.place(&inbox));
     for folder in routes.chain(["inbox", "done", "failed"].map(|name| config.spool.join(name))) {
         fs::create_dir_all(&folder).map_err(|source| DaemonError::Folder { path: folder.clone(), source })?;
     }

@@ -11,8 +11,8 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::settle::{Fingerprint, Settled};
+use super::stuck::Stuck;
 use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
-use crate::config::InboxSettings;
 use crate::durable;
 use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
 
@@ -34,17 +34,21 @@ pub fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 impl Inbox {
-    /// Archives what is recorded and answers what is settled. Says what is in the way, if something is.
-    pub(super) async fn answer(&mut self) -> Result<Option<String>, OutboxError> {
-        let (parts, now) = (Arc::clone(&self.parts), self.parts.clock.now());
-        self.parts
+    /// Archives what is recorded and answers what is settled. What is in the way of a file is remembered.
+    pub(super) async fn answer(&mut self, now: Timestamp) -> Result<(), OutboxError> {
+        let (parts, mut stuck) = (Arc::clone(&self.parts), self.stuck.clone());
+        let most = self.parts.settings.max_file_size;
+        let (answered, stuck) = self
+            .parts
             .outbox
-            .ask(move |outbox| match archive_recorded(outbox, &parts.spool, None, now) {
-                Err(InTheWay::Outbox(error)) => Err(error),
-                Err(InTheWay::Io(error)) => Ok(Some(format!("a file cannot be moved to `done`: {error}"))),
-                Ok(()) => write_receipts(outbox, &parts.spool, &parts.settings, now),
+            .ask(move |outbox| {
+                let answered = archive_recorded(outbox, &parts.spool, None, &mut stuck, now)
+                    .and_then(|()| write_receipts(outbox, &parts.spool, most, &mut stuck, now));
+                (answered, stuck)
             })
-            .await
+            .await;
+        self.stuck = stuck;
+        answered
     }
 }
 
@@ -53,34 +57,60 @@ pub fn archive_recorded(
     outbox: &mut Outbox,
     spool: &Path,
     fresh: Option<&Settled>,
+    stuck: &mut Stuck,
     now: Timestamp,
-) -> Result<(), InTheWay> {
+) -> Result<(), OutboxError> {
     for recorded in outbox.recorded_files()? {
         let path = spool.join("inbox").join(&recorded.route).join(&recorded.name);
         // `inbox/./a.csv` and `inbox/a.csv` are one path; comparing needs one spelling.
         let path: PathBuf = path.components().collect();
-        match still_there(&path, &recorded, fresh)? {
-            Some(fingerprint) => {
-                let folder = archive::day_folder(&spool.join("done"), &day(now))?;
-                let target = archive::free_name(&folder, &recorded.name)?;
-                outbox.intend_archive(recorded.id, target.strip_prefix(spool).unwrap_or(&target))?;
-                move_out(&path, &fingerprint, &target)?;
-            }
-            None if recorded.archive.as_ref().is_some_and(|archive| spool.join(archive).exists()) => {}
-            None => {
-                tracing::warn!(
-                    file = recorded.name,
-                    "the file left the inbox by another hand; its rows are recorded"
+        if stuck.holds(&path, now) {
+            continue;
+        }
+        match archive_one(outbox, spool, &path, &recorded, fresh, now) {
+            Ok(()) => stuck.free(&path),
+            Err(InTheWay::Outbox(error)) => return Err(error),
+            Err(InTheWay::Io(error)) => {
+                stuck.hold(
+                    &path,
+                    format!("its rows are recorded, and it cannot be moved to `done`: {error}"),
+                    now,
                 );
-                if recorded.archive.is_none() {
-                    let archive = Path::new("done").join(day(now)).join(&recorded.name);
-                    fs::create_dir_all(spool.join(&archive).parent().unwrap_or(spool))?;
-                    outbox.intend_archive(recorded.id, &archive)?;
-                }
             }
         }
-        outbox.archived(recorded.id)?;
     }
+    Ok(())
+}
+
+fn archive_one(
+    outbox: &mut Outbox,
+    spool: &Path,
+    path: &Path,
+    recorded: &RecordedFile,
+    fresh: Option<&Settled>,
+    now: Timestamp,
+) -> Result<(), InTheWay> {
+    match still_there(path, recorded, fresh)? {
+        Some(fingerprint) => {
+            let folder = archive::day_folder(spool, "done", &day(now))?;
+            let target = archive::free_name(&folder, &recorded.name)?;
+            outbox.intend_archive(recorded.id, target.strip_prefix(spool).unwrap_or(&target))?;
+            move_out(path, &fingerprint, &target)?;
+        }
+        None if recorded.archive.as_ref().is_some_and(|archive| spool.join(archive).exists()) => {}
+        None => {
+            tracing::warn!(
+                file = recorded.name,
+                "the file left the inbox by another hand; its rows are recorded"
+            );
+            if recorded.archive.is_none() {
+                let folder = archive::day_folder(spool, "done", &day(now))?;
+                let archive = archive::free_name(&folder, &recorded.name)?;
+                outbox.intend_archive(recorded.id, archive.strip_prefix(spool).unwrap_or(&archive))?;
+            }
+        }
+    }
+    outbox.archived(recorded.id)?;
     Ok(())
 }
 
@@ -115,25 +145,31 @@ pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Re
     archive::rename(target, &back)
 }
 
-/// Writes every receipt that is due. One that cannot be written does not stop the others; what is in the way is said.
+/// Writes every receipt that is due. One that cannot be written does not stop the others.
 fn write_receipts(
     outbox: &mut Outbox,
     spool: &Path,
-    settings: &InboxSettings,
+    most: u64,
+    stuck: &mut Stuck,
     now: Timestamp,
-) -> Result<Option<String>, OutboxError> {
-    let (mut after, mut obstacle) = (0, None);
+) -> Result<(), OutboxError> {
+    let mut after = 0;
     while let Some(facts) = outbox.receipt_due(after)? {
         after = facts.id;
-        match write_receipt(outbox, spool, &facts, settings) {
-            Ok(()) => outbox.answered(facts.id, now)?,
-            Err(ReceiptError::Outbox(error)) => return Err(error),
-            Err(error) => {
-                obstacle = Some(format!("the receipt of {} cannot be written: {error}", facts.name));
+        let path = spool.join(&facts.archived_as);
+        if stuck.holds(&path, now) {
+            continue;
+        }
+        match write_receipt(outbox, spool, &facts, most) {
+            Ok(()) => {
+                outbox.answered(facts.id, now)?;
+                stuck.free(&path);
             }
+            Err(ReceiptError::Outbox(error)) => return Err(error),
+            Err(error) => stuck.hold(&path, format!("its receipt cannot be written: {error}"), now),
         }
     }
-    Ok(obstacle)
+    Ok(())
 }
 
 /// The rejects first: whoever sees the receipt finds them.
@@ -141,11 +177,15 @@ fn write_receipt(
     outbox: &mut Outbox,
     spool: &Path,
     facts: &ReceiptFacts,
-    settings: &InboxSettings,
+    most: u64,
 ) -> Result<(), ReceiptError> {
     let archived = spool.join(&facts.archived_as);
+    if let Some(day) = facts.archived_as.parent().and_then(Path::file_name) {
+        // Somebody may have cleared the archive away while the rows were sent.
+        archive::day_folder(spool, "done", &day.to_string_lossy())?;
+    }
     if facts.counts.rejected > 0 {
-        write_rejects(outbox, &archived, facts, settings)?;
+        write_rejects(outbox, &archived, facts, most)?;
     }
     let shared = std::cell::RefCell::new(outbox);
     durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
@@ -159,15 +199,14 @@ fn write_rejects(
     outbox: &mut Outbox,
     archived: &Path,
     facts: &ReceiptFacts,
-    settings: &InboxSettings,
+    most: u64,
 ) -> Result<(), ReceiptError> {
     if !archived.exists() {
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());
     }
     let shared = std::cell::RefCell::new(outbox);
-    let (most, encoding) = (settings.max_file_size, settings.encoding);
-    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most, encoding)?);
+    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most));
     durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
         let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
         rejects::write(source::format(&facts.name), &open, refused, out)
@@ -185,7 +224,7 @@ fn rows<'a, 'o>(
         loop {
             if let Some(row) = page.next() {
                 let row: SettledRow = row;
-                after = row.line;
+                after = row.id;
                 return Some(Ok(row));
             }
             if ended {

@@ -12,24 +12,60 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::durable::sync_folder_of;
 
 /// How many files of one name a folder of a day takes before something is wrong with the names.
-const MOST_OF_ONE_NAME: u32 = 100_000;
+const MOST_OF_ONE_NAME: u32 = 1 << 20;
+/// File systems take names of 255 bytes. What is archived leaves room for a number, for `.receipt.json` and for what a
+/// draft adds to that.
+const LONGEST_NAME: usize = 200;
+/// The end of a long name that is kept, because it says what the file is: `.csv.gz` and a little more.
+const KEPT_END: usize = 16;
+/// Stands for the middle that was left out of a long name.
+const LEFT_OUT: &str = "~";
 
-/// A name in the folder that nothing has yet: `a.csv`, else `a (2).csv`.
+/// A name in the folder that nothing has yet: `a.csv`, else `a (2).csv`. A name that is too long loses its middle.
 pub fn free_name(folder: &Path, name: &str) -> io::Result<PathBuf> {
+    let name = shortened(name);
     let (stem, end) = match name.split_once('.') {
         Some((stem, end)) if !stem.is_empty() => (stem, format!(".{end}")),
-        _ => (name, String::new()),
+        _ => (name.as_str(), String::new()),
     };
-    let numbered = (2..MOST_OF_ONE_NAME).map(|number| format!("{stem} ({number}){end}"));
-    for candidate in std::iter::once(name.to_owned()).chain(numbered) {
-        let path = folder.join(candidate);
-        match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
-            Err(error) => return Err(error),
-            Ok(_) => {}
-        }
+    let path = |number: u32| match number {
+        1 => folder.join(&name),
+        _ => folder.join(format!("{stem} ({number}){end}")),
+    };
+    if is_free(&path(1))? {
+        return Ok(path(1));
     }
-    Err(io::Error::other(format!("{} holds {MOST_OF_ONE_NAME} files named {name}", folder.display())))
+    // Numbers are given without gaps, so that doubling and halving finds the end of them: a form that always writes the
+    // same name must not cost more with each file.
+    let (mut taken, mut free) = (1, 2);
+    while !is_free(&path(free))? {
+        if free >= MOST_OF_ONE_NAME {
+            return Err(io::Error::other(format!("{} holds {free} files named {name}", folder.display())));
+        }
+        (taken, free) = (free, free * 2);
+    }
+    while free - taken > 1 {
+        let middle = taken.midpoint(free);
+        if is_free(&path(middle))? { free = middle } else { taken = middle }
+    }
+    Ok(path(free))
+}
+
+fn is_free(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+        Ok(_) => Ok(false),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    if name.len() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let beginning = name.floor_char_boundary(LONGEST_NAME - KEPT_END - LEFT_OUT.len());
+    let end = name.ceil_char_boundary(name.len() - KEPT_END);
+    format!("{}{LEFT_OUT}{}", &name[..beginning], &name[end..])
 }
 
 /// Renames without ever overwriting, and sees to it that both folders are on the disk.
@@ -47,10 +83,14 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(from)
 }
 
-/// Makes the folder of a day, and sees to it that it is on the disk before anything is moved into it.
-pub fn day_folder(parent: &Path, day: &str) -> io::Result<PathBuf> {
-    let folder = parent.join(day);
+/// Makes the folder of a day, and sees to it that it is on the disk before anything is moved into it. Where the inbox is
+/// not there, the spool is not mounted, and nothing is made in its place.
+pub fn day_folder(spool: &Path, kind: &str, day: &str) -> io::Result<PathBuf> {
+    let folder = spool.join(kind).join(day);
     if !folder.is_dir() {
+        if !spool.join("inbox").is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the spool has no inbox: is it mounted?"));
+        }
         fs::create_dir_all(&folder)?;
         sync_folder_of(&folder)?;
     }
@@ -84,5 +124,28 @@ mod tests {
         fs::remove_file(&b).unwrap();
         rename(&a, &b).unwrap();
         assert_eq!((a.exists(), fs::read_to_string(&b).unwrap().as_str()), (false, "new"));
+    }
+
+    #[test]
+    fn the_number_is_found_without_trying_all() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 1..=70 {
+            let path = free_name(folder.path(), "form.json").unwrap();
+            let expected = if number == 1 { "form.json".to_owned() } else { format!("form ({number}).json") };
+            assert_eq!(path.file_name().unwrap().to_string_lossy(), expected);
+            fs::write(path, "x").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_leaves_no_room_loses_its_middle_and_keeps_its_ends() {
+        let name = format!("{}.csv.gz", "ü".repeat(124));
+        assert_eq!(name.len(), 255);
+        let short = shortened(&name);
+        assert!(
+            short.len() <= LONGEST_NAME && short.starts_with("üü") && short.ends_with("ü.csv.gz"),
+            "{short}"
+        );
+        assert_eq!(shortened("short.csv"), "short.csv");
     }
 }

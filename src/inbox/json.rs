@@ -302,8 +302,10 @@ fn kind(value: &Value) -> &'static str {
 
 fn unreadable(error: &serde_json::Error) -> Unreadable {
     let place = format!("line {}, column {}", error.line(), error.column());
-    let reason = if error.is_eof() { "the JSON text ends in the middle".to_owned() } else { plain(error) };
-    Unreadable::new(&place, reason)
+    if error.is_eof() {
+        return Unreadable::cut_short(&place, "the JSON text ends in the middle".to_owned());
+    }
+    Unreadable::new(&place, plain(error))
 }
 
 /// The error without the place, which is said elsewhere.

@@ -8,19 +8,29 @@
 mod answer;
 mod archive;
 mod columns;
-mod decode;
 mod delimited;
 mod json;
+mod keep;
 mod names;
 mod receipt;
+mod record;
 mod rejects;
 mod scan;
 mod settle;
 mod source;
+mod stuck;
 mod take_in;
 mod watch;
 
-use std::{collections::VecDeque, io, ops::ControlFlow, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -32,14 +42,21 @@ use crate::config::{InboxSettings, Route};
 use crate::contact::{Rejection, Row};
 use crate::outbox::{Obstacle, OutboxError, SharedOutbox, Teller};
 use crate::wake::Wake;
-use scan::Scan;
-use settle::{Settled, Settling};
+use scan::{Ready, Scan};
+use settle::Settling;
+use stuck::Stuck;
+pub use watch::Finding;
 use watch::Watch;
 
 /// After a fault of the disk or the outbox, how long until it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// The scope of our troubles.
 const SCOPE: &str = "inbox";
+/// Rescans come this much earlier or later, by chance, so that many daemons on one file server do not look together.
+const JITTER: f64 = 0.1;
+/// A folder without events is looked at at least this often: nobody wonders for longer why nothing happens, and no file
+/// server notices.
+const POLL: Duration = Duration::from_secs(5);
 
 /// Where a reader puts what it reads; it says when no more is wanted.
 pub type Sink<'a> = &'a mut dyn FnMut(Result<Row, Rejection>) -> ControlFlow<()>;
@@ -52,11 +69,17 @@ pub struct Unreadable {
     pub place: String,
     /// What is wrong and what would be right.
     pub reason: String,
+    /// The text ends in the middle: its writer may only be slow.
+    pub cut_short: bool,
 }
 
 impl Unreadable {
     fn new(place: &str, reason: String) -> Self {
-        Self { place: place.to_owned(), reason }
+        Self { place: place.to_owned(), reason, cut_short: false }
+    }
+
+    fn cut_short(place: &str, reason: String) -> Self {
+        Self { cut_short: true, ..Self::new(place, reason) }
     }
 }
 
@@ -120,10 +143,12 @@ pub struct Inbox {
     parts: Arc<Parts>,
     teller: Teller,
     settling: Settling,
-    ready: VecDeque<Settled>,
+    stuck: Stuck,
+    ready: VecDeque<Ready>,
     watch: Watch,
     failed_files: u64,
     rescan_at: Timestamp,
+    sweep_at: Timestamp,
     stop: CancellationToken,
 }
 
@@ -133,8 +158,19 @@ enum Step {
     Worked,
     /// Nothing to do before a time or a hint.
     Idle { until: Timestamp, pending: bool },
-    /// The disk or a folder is in the way.
+    /// The inbox itself is in the way.
     Obstructed,
+}
+
+/// Tests each folder of a configuration by itself: does an event come, how late, on what file system does it lie?
+#[must_use]
+pub fn self_test(spool: &Path, routes: &[Route]) -> Vec<Finding> {
+    let inbox = spool.join("inbox");
+    let mut folders: Vec<PathBuf> = routes.iter().map(|route| route.place(&inbox)).collect();
+    folders.push(inbox);
+    folders.sort();
+    folders.dedup();
+    folders.iter().map(|folder| watch::test(folder)).collect()
 }
 
 impl Inbox {
@@ -144,10 +180,12 @@ impl Inbox {
         Self {
             teller: Teller::new(parts.outbox.clone(), parts.clock.clone()),
             settling: Settling::new(parts.settings.settle),
+            stuck: Stuck::default(),
             ready: VecDeque::new(),
-            watch: Watch::off(),
+            watch: Watch::off(parts.settings.watch),
             failed_files: 0,
             rescan_at: Timestamp::MIN,
+            sweep_at: Timestamp::MIN,
             stop: CancellationToken::new(),
             parts: Arc::new(parts),
         }
@@ -163,11 +201,6 @@ impl Inbox {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), OutboxError> {
         self.stop = stop.clone();
         self.watch = Watch::on(&self.parts);
-        let watched = self.watch.folders(&self.parts);
-        if let Err(error) = self.parts.outbox.ask(move |outbox| outbox.set_watched(&watched)).await {
-            // Only `status` would miss it; what really stands in the way is met again below.
-            Self::bear(error)?;
-        }
         while !stop.is_cancelled() {
             let wake = self.parts.wake.clone();
             let mut hint = pin!(wake.listen());
@@ -208,38 +241,69 @@ impl Inbox {
 
     /// Answers every file whose last row is settled.
     pub async fn answer_all(&mut self) -> Result<(), OutboxError> {
-        self.answer().await.map(|_| ())
+        self.answer(self.parts.clock.now()).await
     }
 
     /// Looks at the outbox and the folders and does one thing.
     async fn step(&mut self) -> Result<Step, OutboxError> {
-        if let Some(reason) = self.answer().await? {
-            return self.obstructed(reason).await;
-        }
-        if let Some(settled) = self.ready.pop_front() {
-            return match self.take_in(settled).await? {
-                None => Ok(Step::Worked),
-                Some(reason) => self.obstructed(reason).await,
-            };
-        }
         let now = self.parts.clock.now();
-        match scan::scan(&self.parts, &mut self.settling, &self.watch, now) {
-            Err(reason) => self.obstructed(reason).await,
-            Ok(Scan { ready, pending, look_at }) => {
-                self.teller.tell(SCOPE, None).await?;
-                self.ready.extend(ready);
+        self.answer(now).await?;
+        if let Some(ready) = self.ready.pop_front() {
+            self.take_in(ready, now).await?;
+            return Ok(Step::Worked);
+        }
+        self.sweep(now).await?;
+        if now >= self.rescan_at {
+            self.watch.renew();
+        }
+        match scan::scan(&self.parts, &mut self.settling, &mut self.watch, &mut self.stuck, now) {
+            Err(reason) => {
+                self.teller.tell(SCOPE, Some(Obstacle::waiting(reason, None))).await?;
+                Ok(Step::Obstructed)
+            }
+            Ok(scan) => {
+                self.report(&scan).await?;
+                self.ready.extend(scan.ready);
                 if !self.ready.is_empty() {
                     return Ok(Step::Worked);
                 }
-                self.rescan_at = now.checked_add(self.parts.settings.rescan).unwrap_or(Timestamp::MAX);
-                Ok(Step::Idle { until: look_at.map_or(self.rescan_at, |at| at.min(self.rescan_at)), pending })
+                if now >= self.rescan_at {
+                    self.rescan_at = self.next_rescan(now);
+                }
+                let times = [Some(self.rescan_at), self.poll_at(now), scan.look_at, self.stuck.next()];
+                let until = times.into_iter().flatten().min().unwrap_or(self.rescan_at);
+                Ok(Step::Idle { until, pending: scan.pending })
             }
         }
     }
 
-    async fn obstructed(&mut self, reason: String) -> Result<Step, OutboxError> {
-        self.teller.tell(SCOPE, Some(Obstacle::waiting(reason, None))).await?;
-        Ok(Step::Obstructed)
+    fn next_rescan(&self, now: Timestamp) -> Timestamp {
+        let pause = self.parts.settings.rescan.mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER));
+        now.checked_add(pause).unwrap_or(Timestamp::MAX)
+    }
+
+    fn poll_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.watch.polls().then(|| now.checked_add(POLL).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Writes down what `status` says of the folders and of what is in the way.
+    async fn report(&mut self, scan: &Scan) -> Result<(), OutboxError> {
+        let lasting = self.stuck.is_lasting();
+        let obstacle = self.stuck.sentence().map(|reason| {
+            if lasting { Obstacle::attention(reason) } else { Obstacle::waiting(reason, None) }
+        });
+        self.teller.tell(SCOPE, obstacle).await?;
+        if let Some(told) = self.watch.news() {
+            let written = self.parts.outbox.ask(move |outbox| outbox.set_watched(&told)).await;
+            self.watch.still_news(written.is_err());
+            written?;
+        }
+        if scan.missed > 0 {
+            let missed = scan.missed;
+            tracing::warn!(files = missed, "found by looking: no event told of them");
+            self.parts.outbox.ask(move |outbox| outbox.count_missed_events(missed)).await?;
+        }
+        Ok(())
     }
 
     /// A fault of the outbox: one that passes is waited out, any other ends the daemon.

@@ -78,7 +78,7 @@ impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
         for row in &mut **self.0.borrow_mut() {
-            let SettledRow { line, email, field, reason } = row.map_err(serde::ser::Error::custom)?;
+            let SettledRow { id: _, line, email, field, reason } = row.map_err(serde::ser::Error::custom)?;
             list.serialize_element(&ReceiptRow { line, email: email.unwrap_or_default(), field, reason })?;
         }
         list.end()
@@ -131,6 +131,7 @@ mod tests {
             counts: Counts { created: 2, rejected: 1, ..Counts::default() },
         };
         let row = SettledRow {
+            id: 3,
             line: 3,
             email: Some("bad".into()),
             field: Some("email".into()),

@@ -90,6 +90,20 @@ pub enum Look {
     Wait(Timestamp),
 }
 
+/// How a file came to lie where it lies, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It was seen to be renamed or linked into place, which nobody does with half a file.
+    Arrived,
+    /// Nobody saw it come; the time stamps are this machine's own.
+    Stamped,
+    /// The time stamps are another machine's: only what two looks see counts.
+    Looked,
+}
+
+/// How many times the usual wait a file gets that is complete by its time stamps and ends in the middle of a text.
+const PATIENCE: u32 = 10;
+
 /// A file that is watched until it is complete.
 #[derive(Debug, Clone, Copy)]
 struct Watched {
@@ -103,19 +117,27 @@ struct Watched {
 pub struct Settling {
     settle: Duration,
     watched: HashMap<PathBuf, Watched>,
+    /// Files that ended in the middle, and until when their writer may go on.
+    patient: HashMap<PathBuf, (Fingerprint, Timestamp)>,
 }
 
 impl Settling {
     /// With the time that a file must stay unchanged.
     #[must_use]
     pub fn new(settle: Duration) -> Self {
-        Self { settle, watched: HashMap::new() }
+        Self { settle, watched: HashMap::new(), patient: HashMap::new() }
     }
 
-    /// Looks at a file. `moved` says that it was seen to be renamed into place, which nobody does with half a file.
-    pub fn look(&mut self, path: &Path, fingerprint: Fingerprint, moved: bool, now: Timestamp) -> Look {
+    /// Looks at a file.
+    pub fn look(&mut self, path: &Path, fingerprint: Fingerprint, manner: Manner, now: Timestamp) -> Look {
         let complete = || Look::Complete(Settled { path: path.to_owned(), fingerprint });
-        if moved || self.is_old(&fingerprint, now) {
+        if let Some((seen, until)) = self.patient.get(path)
+            && seen.same_content(&fingerprint)
+            && now < *until
+        {
+            return Look::Wait(*until);
+        }
+        if manner == Manner::Arrived || (manner == Manner::Stamped && self.is_old(&fingerprint, now)) {
             self.watched.remove(path);
             return complete();
         }
@@ -134,6 +156,17 @@ impl Settling {
         Look::Wait(complete_at)
     }
 
+    /// A complete file ends in the middle of a text: its writer may only be slow. Says whether to wait for that; a second
+    /// time the file is taken for what it is.
+    pub fn be_patient(&mut self, settled: &Settled, now: Timestamp) -> bool {
+        if self.patient.get(&settled.path).is_some_and(|(seen, _)| seen.same_content(&settled.fingerprint)) {
+            return false;
+        }
+        let until = now.checked_add(self.settle.saturating_mul(PATIENCE)).unwrap_or(Timestamp::MAX);
+        self.patient.insert(settled.path.clone(), (settled.fingerprint, until));
+        true
+    }
+
     /// The kernel's own time stamps say that nothing happened for long enough; stamps in the future say nothing.
     fn is_old(&self, fingerprint: &Fingerprint, now: Timestamp) -> bool {
         let last = fingerprint.modified.max(fingerprint.changed);
@@ -150,6 +183,7 @@ impl Settling {
     /// Forgets files that are not among those that lie there now.
     pub fn keep_only(&mut self, present: impl Fn(&Path) -> bool) {
         self.watched.retain(|path, _| present(path));
+        self.patient.retain(|path, _| present(path));
     }
 }
 
@@ -157,6 +191,7 @@ impl Settling {
 mod tests {
     use super::*;
 
+    const STAMPED: Manner = Manner::Stamped;
     const SETTLE: Duration = Duration::from_secs(2);
 
     fn at(seconds: i64) -> Timestamp {
@@ -176,41 +211,62 @@ mod tests {
     fn a_file_that_grows_is_complete_only_after_it_stopped() {
         let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.csv"));
         for second in 0..10 {
-            let look = settling.look(path, print(u64::try_from(second).unwrap(), second), false, at(second));
+            let look =
+                settling.look(path, print(u64::try_from(second).unwrap(), second), STAMPED, at(second));
             assert_eq!(look, Look::Wait(at(second + 2)));
         }
         assert!(settling.is_being_written(path));
-        assert_eq!(settling.look(path, print(9, 9), false, at(10)), Look::Wait(at(11)));
-        assert!(complete(&settling.look(path, print(9, 9), false, at(11))));
+        assert_eq!(settling.look(path, print(9, 9), STAMPED, at(10)), Look::Wait(at(11)));
+        assert!(complete(&settling.look(path, print(9, 9), STAMPED, at(11))));
     }
 
     #[test]
     fn a_file_that_has_lain_there_or_was_moved_in_is_complete_at_once() {
         let mut settling = Settling::new(SETTLE);
-        assert!(complete(&settling.look(Path::new("a.csv"), print(1, 0), false, at(2))));
-        assert!(complete(&settling.look(Path::new("b.csv"), print(1, 0), true, at(0))));
+        assert!(complete(&settling.look(Path::new("a.csv"), print(1, 0), STAMPED, at(2))));
+        assert!(complete(&settling.look(Path::new("b.csv"), print(1, 0), Manner::Arrived, at(0))));
     }
 
     #[test]
     fn time_stamps_in_the_future_say_nothing() {
         let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.csv"));
-        assert_eq!(settling.look(path, print(1, 9000), false, at(0)), Look::Wait(at(2)));
-        assert!(complete(&settling.look(path, print(1, 9000), false, at(2))));
+        assert_eq!(settling.look(path, print(1, 9000), STAMPED, at(0)), Look::Wait(at(2)));
+        assert!(complete(&settling.look(path, print(1, 9000), STAMPED, at(2))));
     }
 
     #[test]
     fn a_clock_that_is_set_back_does_not_make_the_wait_endless() {
         let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.csv"));
-        settling.look(path, print(1, 5000), false, at(5000));
-        assert_eq!(settling.look(path, print(1, 5000), false, at(0)), Look::Wait(at(2)));
-        assert!(complete(&settling.look(path, print(1, 5000), false, at(2))));
+        settling.look(path, print(1, 5000), STAMPED, at(5000));
+        assert_eq!(settling.look(path, print(1, 5000), STAMPED, at(0)), Look::Wait(at(2)));
+        assert!(complete(&settling.look(path, print(1, 5000), STAMPED, at(2))));
     }
 
     #[test]
     fn a_file_that_is_replaced_is_another() {
         let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.csv"));
-        settling.look(path, print(1, 0), false, at(0));
+        settling.look(path, print(1, 0), STAMPED, at(0));
         let other = Fingerprint { inode: 3, ..print(1, 0) };
-        assert_eq!(settling.look(path, other, false, at(1)), Look::Wait(at(3)));
+        assert_eq!(settling.look(path, other, STAMPED, at(1)), Look::Wait(at(3)));
+    }
+
+    #[test]
+    fn on_a_folder_of_another_machine_only_two_looks_count() {
+        let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.csv"));
+        let mut look = |size, second| settling.look(path, print(size, 0), Manner::Looked, at(second));
+        assert_eq!(look(1, 1000), Look::Wait(at(1002)), "however old the stamps are");
+        assert_eq!(look(2, 1003), Look::Wait(at(1005)), "it grew between two looks");
+        assert!(complete(&look(2, 1005)));
+    }
+
+    #[test]
+    fn a_text_that_ends_in_the_middle_is_waited_for_once() {
+        let (mut settling, path) = (Settling::new(SETTLE), Path::new("a.json"));
+        let Look::Complete(half) = settling.look(path, print(1, 0), Manner::Arrived, at(0)) else { panic!() };
+        assert!(settling.be_patient(&half, at(0)));
+        assert_eq!(settling.look(path, print(1, 0), STAMPED, at(5)), Look::Wait(at(20)));
+        assert!(complete(&settling.look(path, print(2, 6), STAMPED, at(8))), "its writer went on");
+        let Look::Complete(half) = settling.look(path, print(1, 0), STAMPED, at(20)) else { panic!() };
+        assert!(!settling.be_patient(&half, at(20)));
     }
 }

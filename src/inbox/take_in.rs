@@ -1,22 +1,18 @@
-//! One file into the outbox: read, understood, planned, recorded, all in one transaction; then moved away.
+//! One file into the outbox, or to `failed/` with its reason.
 
-use std::{fs::File, io, ops::ControlFlow, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use jiff::Timestamp;
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-use super::names::Format;
-use super::settle::{Fingerprint, Settled};
-use super::source::{self, Hashed};
-use super::{InTheWay, Inbox, Parts, Unreadable, answer, archive, delimited, json, receipt};
-use crate::config::Route;
-use crate::contact::{Contact, Rejection, Row};
+use super::record::{Incoming, Recorded};
+use super::scan::Ready;
+use super::settle::Settled;
+use super::stuck::Stuck;
+use super::{InTheWay, Inbox, Parts, Unreadable, answer, archive, receipt, source};
 use crate::durable;
-use crate::outbox::{Intake, NewFile, Outbox, OutboxError};
-use crate::plan::{Reading, plan};
-
-/// Rows that are planned together: enough that looking them up is cheap, few enough that memory does not notice.
-const CHUNK: usize = 1_000;
+use crate::outbox::{Outbox, OutboxError};
 
 /// What came of a file.
 enum Taken {
@@ -29,25 +25,52 @@ enum Taken {
 }
 
 impl Inbox {
-    /// Takes a file in. Says what is in the way, if the disk or a folder is.
-    pub(super) async fn take_in(&mut self, settled: Settled) -> Result<Option<String>, OutboxError> {
-        let (parts, stop, now) = (Arc::clone(&self.parts), self.stop.clone(), self.parts.clock.now());
-        let path = settled.path().display().to_string();
-        let taken = self.parts.outbox.ask(move |outbox| take_in(outbox, &parts, &settled, &stop, now)).await;
+    /// Takes a file in. What is in its way is remembered.
+    pub(super) async fn take_in(&mut self, ready: Ready, now: Timestamp) -> Result<(), OutboxError> {
+        let (parts, stop, mut stuck) = (Arc::clone(&self.parts), self.stop.clone(), self.stuck.clone());
+        let settled = ready.settled.clone();
+        let (taken, stuck) = self
+            .parts
+            .outbox
+            .ask(move |outbox| {
+                let taken = take_in(outbox, &parts, &ready, &mut stuck, &stop, now);
+                (taken, stuck)
+            })
+            .await;
+        self.stuck = stuck;
+        let path = settled.path();
         match taken {
             Ok(Taken::Recorded(file)) => {
-                tracing::info!(file, path, "taken in");
+                tracing::info!(file, ?path, "taken in");
                 self.parts.wake.hint();
-                Ok(None)
             }
-            Ok(Taken::NotNow) => Ok(None),
+            Ok(Taken::NotNow) => {}
+            Ok(Taken::Unreadable(unreadable))
+                if unreadable.cut_short && self.settling.be_patient(&settled, now) =>
+            {
+                tracing::info!(?path, %unreadable, "its writer may only be slow");
+            }
             Ok(Taken::Unreadable(unreadable)) => {
-                tracing::warn!(path, %unreadable, "the file cannot be read; it is in `failed` with its reason");
-                self.failed_files += 1;
-                Ok(None)
+                if self.fail(&settled, &unreadable, now) {
+                    tracing::warn!(?path, %unreadable, "the file cannot be read; it is in `failed` with its reason");
+                    self.failed_files += 1;
+                }
             }
-            Err(InTheWay::Outbox(error)) => Err(error),
-            Err(InTheWay::Io(error)) => Ok(Some(format!("{path}: {error}"))),
+            Err(InTheWay::Outbox(error)) => return Err(error),
+            Err(InTheWay::Io(error)) => self.stuck.hold(path, format!("cannot be read: {error}"), now),
+        }
+        Ok(())
+    }
+
+    /// Moves a file to `failed/`; one that cannot be moved is left and said.
+    fn fail(&mut self, settled: &Settled, unreadable: &Unreadable, now: Timestamp) -> bool {
+        match fail(&self.parts.spool, settled, unreadable, now) {
+            Ok(()) => true,
+            Err(error) => {
+                let reason = format!("cannot be read ({unreadable}) and not be moved to `failed` ({error})");
+                self.stuck.hold(settled.path(), reason, now);
+                false
+            }
         }
     }
 }
@@ -55,38 +78,58 @@ impl Inbox {
 fn take_in(
     outbox: &mut Outbox,
     parts: &Parts,
-    settled: &Settled,
+    ready: &Ready,
+    stuck: &mut Stuck,
     stop: &CancellationToken,
     now: Timestamp,
 ) -> Result<Taken, InTheWay> {
-    let (route, name) = place(&parts.spool, settled.path());
-    let taken = match (parts.routes.iter().find(|known| known.folder == route), source::open(settled.path()))
-    {
-        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::NotNow),
-        (_, Err(error)) => {
-            Taken::Unreadable(Unreadable::new("the file", format!("cannot be opened: {error}")))
-        }
-        (None, Ok(_)) => Taken::Unreadable(no_route(&route)),
-        (Some(route), Ok(file)) => {
-            let incoming =
-                Incoming { parts, route, name: &name, fingerprint: settled.fingerprint(), stop, now };
-            incoming.record(outbox, &file)?
-        }
-    };
-    match &taken {
-        Taken::Recorded(_) => answer::archive_recorded(outbox, &parts.spool, Some(settled), now)?,
-        Taken::Unreadable(unreadable) => fail(&parts.spool, settled, &name, unreadable, now)?,
-        Taken::NotNow => {}
+    let Ready { settled, refusal } = ready;
+    if let Some(reason) = refusal {
+        return Ok(Taken::Unreadable(Unreadable::new("the file", reason.clone())));
     }
-    Ok(taken)
+    let Some((folder, name)) = place(&parts.spool, settled.path()) else {
+        return Ok(Taken::Unreadable(Unreadable::new("the name", NOT_UTF_8.to_owned())));
+    };
+    let Some(route) = parts.routes.iter().find(|known| known.folder == folder) else {
+        return Ok(Taken::Unreadable(no_route(folder)));
+    };
+    let file = match source::open(settled.path()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::NotNow),
+        Err(error) => return cannot_open(error),
+    };
+    let incoming = Incoming { parts, route, name, fingerprint: settled.fingerprint(), stop, now };
+    match incoming.record(outbox, &file)? {
+        Recorded::NotNow => Ok(Taken::NotNow),
+        Recorded::Unreadable(unreadable) => Ok(Taken::Unreadable(unreadable)),
+        Recorded::File(file) => {
+            answer::archive_recorded(outbox, &parts.spool, Some(settled), stuck, now)?;
+            Ok(Taken::Recorded(file))
+        }
+    }
 }
 
-/// A path's route (`.` for the inbox itself) and name.
-fn place(spool: &Path, path: &Path) -> (String, String) {
+/// What is refused because of the file is a reason; what is refused because of the machine passes.
+fn cannot_open(error: io::Error) -> Result<Taken, InTheWay> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::ACCESS | Errno::PERM) => {
+            let reason = format!("cannot be opened ({error}): let the user that runs mailchute read it");
+            Ok(Taken::Unreadable(Unreadable::new("the file", reason)))
+        }
+        // It became a link since it was looked at: the next look says so.
+        Some(Errno::LOOP) => Ok(Taken::NotNow),
+        _ => Err(error.into()),
+    }
+}
+
+const NOT_UTF_8: &str = "the name of the file or of its folder is not UTF-8: rename it";
+
+/// A path's route (`.` for the inbox itself) and name, if both can be written down.
+fn place<'a>(spool: &Path, path: &'a Path) -> Option<(&'a str, &'a str)> {
     let inside = path.strip_prefix(spool.join("inbox")).unwrap_or(path);
-    let folder = inside.parent().map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    (if folder.is_empty() { ".".to_owned() } else { folder }, name)
+    let folder = inside.parent().map_or(Some(""), Path::to_str)?;
+    let name = path.file_name()?.to_str()?;
+    Some((if folder.is_empty() { "." } else { folder }, name))
 }
 
 fn no_route(folder: &str) -> Unreadable {
@@ -94,132 +137,6 @@ fn no_route(folder: &str) -> Unreadable {
         "no [[route]] of the configuration names the folder `{folder}`: add one, or drop the file elsewhere"
     );
     Unreadable::new("the folder", reason)
-}
-
-/// A file that is being read.
-struct Incoming<'a> {
-    parts: &'a Parts,
-    route: &'a Route,
-    name: &'a str,
-    fingerprint: &'a Fingerprint,
-    stop: &'a CancellationToken,
-    now: Timestamp,
-}
-
-impl Incoming<'_> {
-    fn record(&self, outbox: &mut Outbox, file: &File) -> Result<Taken, InTheWay> {
-        if !self.is_the_same(file)? {
-            return Ok(Taken::NotNow);
-        }
-        let intake = outbox.begin(NewFile {
-            name: self.name.to_owned(),
-            route: self.route.folder.clone(),
-            received_at: self.now,
-            modified_at: self.fingerprint.modified_at(),
-            lists: self.route.lists_key(),
-        })?;
-        let mut rows = Rows {
-            intake,
-            chunk: Vec::with_capacity(CHUNK),
-            count: 0,
-            most: self.parts.settings.max_rows,
-            failure: None,
-        };
-        let mut bytes = Hashed::new(file);
-        let read = self.read(&mut bytes, &mut |row| {
-            self.parts.wake.beat();
-            rows.add(row, self.stop)
-        });
-        if let Some(failure) = rows.failure {
-            return match failure {
-                Failure::Outbox(error) => Err(error.into()),
-                Failure::Unreadable(unreadable) => Ok(Taken::Unreadable(unreadable)),
-                Failure::Stopped => Ok(Taken::NotNow),
-            };
-        }
-        if let Some(failure) = bytes.failure() {
-            // The disk's fault is not the file's.
-            return Err(failure.into());
-        }
-        if let Err(unreadable) = read {
-            // What was written to while we read is not unreadable, it is not complete.
-            return Ok(if self.is_the_same(file)? { Taken::Unreadable(unreadable) } else { Taken::NotNow });
-        }
-        rows.flush()?;
-        let digest = bytes.finish()?;
-        if !self.is_the_same(file)? {
-            return Ok(Taken::NotNow);
-        }
-        Ok(Taken::Recorded(rows.intake.commit(&digest)?))
-    }
-
-    fn read(&self, bytes: impl io::Read, sink: super::Sink<'_>) -> Result<(), Unreadable> {
-        let settings = &self.parts.settings;
-        let input = source::reader(self.name, bytes, settings.max_file_size, settings.encoding)
-            .map_err(|error| Unreadable::new("line 1", format!("cannot be read: {error}")))?;
-        let configured = &self.route.columns;
-        match source::format(self.name) {
-            Format::Delimited => delimited::read(input, configured, sink),
-            Format::Json => json::read(input, configured, sink),
-            Format::JsonLines => json::read_lines(input, configured, sink),
-        }
-    }
-
-    fn is_the_same(&self, file: &File) -> io::Result<bool> {
-        Ok(Fingerprint::of(&file.metadata()?).same_content(self.fingerprint))
-    }
-}
-
-/// Why reading was broken off.
-enum Failure {
-    Outbox(OutboxError),
-    Unreadable(Unreadable),
-    Stopped,
-}
-
-/// Rows on their way into the outbox, a chunk at a time.
-struct Rows<'a> {
-    intake: Intake<'a>,
-    chunk: Vec<Reading>,
-    count: u64,
-    most: u64,
-    failure: Option<Failure>,
-}
-
-impl Rows<'_> {
-    fn add(&mut self, row: Result<Row, Rejection>, stop: &CancellationToken) -> ControlFlow<()> {
-        self.count += 1;
-        if self.count > self.most {
-            let reason = format!("the file has more than max_rows ({}) rows: split it", self.most);
-            self.failure = Some(Failure::Unreadable(Unreadable::new("the file", reason)));
-            return ControlFlow::Break(());
-        }
-        self.chunk.push(row.and_then(|row| Ok((row.line, Contact::from_row(&row)?))));
-        if self.chunk.len() < CHUNK {
-            return ControlFlow::Continue(());
-        }
-        if stop.is_cancelled() {
-            self.failure = Some(Failure::Stopped);
-            return ControlFlow::Break(());
-        }
-        match self.flush() {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                self.failure = Some(Failure::Outbox(error));
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), OutboxError> {
-        let readings = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        let mut keys: Vec<String> =
-            readings.iter().flatten().map(|(_, contact)| contact.email().key()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let known = self.intake.known(keys.iter().map(String::as_str))?;
-        self.intake.record(&plan(readings, &known))
-    }
 }
 
 /// `NAME.reason.json` beside a file that cannot be read.
@@ -235,20 +152,21 @@ struct Reason<'a> {
 }
 
 /// Moves a file to `failed/`, its reason first: a crash in between leaves a reason that is written again.
-fn fail(
-    spool: &Path,
-    settled: &Settled,
-    name: &str,
-    unreadable: &Unreadable,
-    now: Timestamp,
-) -> io::Result<()> {
-    let folder = archive::day_folder(&spool.join("failed"), &answer::day(now))?;
-    let target = archive::free_name(&folder, name)?;
+fn fail(spool: &Path, settled: &Settled, unreadable: &Unreadable, now: Timestamp) -> io::Result<()> {
+    let name = settled.path().file_name().unwrap_or_default().to_string_lossy();
+    let folder = archive::day_folder(spool, "failed", &answer::day(now))?;
+    let target = archive::free_name(&folder, &name)?;
     let reason =
-        Reason { version: 1, file: name, place: &unreadable.place, why: &unreadable.reason, failed_at: now };
-    durable::write(&answer::beside(&target, "reason.json"), answer::READABLE, |out| {
+        Reason { version: 1, file: &name, place: &unreadable.place, why: &unreadable.reason, failed_at: now };
+    let beside = answer::beside(&target, "reason.json");
+    durable::write(&beside, answer::READABLE, |out| {
         serde_json::to_writer_pretty(&mut *out, &reason).map_err(io::Error::from)?;
         out.write_all(b"\n")
     })?;
-    answer::move_out(settled.path(), settled.fingerprint(), &target)
+    let moved = answer::move_out(settled.path(), settled.fingerprint(), &target);
+    if moved.is_err() {
+        // A reason without its file would only confuse; whether it could be removed or not, the failure is said.
+        let _gone = std::fs::remove_file(beside);
+    }
+    moved
 }

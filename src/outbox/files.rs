@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Outbox, Result, millis, one, signed, timestamp, unsigned};
+use super::{Outbox, Result, millis, one, timestamp, unsigned};
 
 /// How many rows of a file came to what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub struct ReceiptFacts {
 /// A row that a receipt names: rejected or held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledRow {
+    /// Its place in the outbox.
+    pub id: i64,
     /// The line in the file.
     pub line: u64,
     /// The address as far as there was one.
@@ -187,29 +189,31 @@ impl Outbox {
         })
     }
 
-    /// A page of a file's rejected or held rows, after a line: a receipt for a million rows is written page by page.
+    /// A page of a file's rejected or held rows, after a place in the outbox: a receipt for a million rows is written page
+    /// by page, and each page begins where the last one ended.
     pub fn settled_rows(
         &mut self,
         file: i64,
         state: &str,
-        after: u64,
+        after: i64,
         limit: u32,
     ) -> Result<Vec<SettledRow>> {
         self.doing("list a file's rows", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT line, coalesce(email, json_extract(contact, '$.email'), address), field, coalesce(reason, '')
+                "SELECT id, line, coalesce(email, json_extract(contact, '$.email'), address), field, coalesce(reason, '')
                    FROM entry
-                  WHERE id >= (SELECT first_entry FROM file WHERE id = ?1)
+                  WHERE id > max(?3, (SELECT first_entry - 1 FROM file WHERE id = ?1))
                     AND id < (SELECT first_entry + rows FROM file WHERE id = ?1)
-                    AND state = ?2 AND line > ?3
+                    AND state = ?2
                   ORDER BY id LIMIT ?4",
             )?;
-            let rows = statement.query_map(params![file, state, signed(after), limit], |row| {
+            let rows = statement.query_map(params![file, state, after, limit], |row| {
                 Ok(SettledRow {
-                    line: row.get::<_, i64>(0).map(unsigned)?,
-                    email: row.get(1)?,
-                    field: row.get(2)?,
-                    reason: row.get(3)?,
+                    id: row.get(0)?,
+                    line: row.get::<_, i64>(1).map(unsigned)?,
+                    email: row.get(2)?,
+                    field: row.get(3)?,
+                    reason: row.get(4)?,
                 })
             })?;
             rows.collect()
@@ -225,6 +229,17 @@ impl Outbox {
                 params![file, millis(now)],
             )?;
             one(touched)
+        })
+    }
+
+    /// Archived files that are not answered yet, below the spool: they are needed for their receipts.
+    pub fn unanswered_archives(&mut self) -> Result<Vec<PathBuf>> {
+        self.doing("list archived files without an answer", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT archived_as FROM file WHERE stage <> 'answered' AND archived_as IS NOT NULL",
+            )?;
+            let files = statement.query_map((), |row| row.get::<_, String>(0).map(PathBuf::from))?;
+            files.collect()
         })
     }
 }

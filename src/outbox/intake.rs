@@ -36,6 +36,10 @@ pub struct Intake<'a> {
     id: i64,
     route: i64,
     first_entry: i64,
+    /// The first row that may still wait when the file begins.
+    first_waiting: Option<i64>,
+    /// The account was given anything yet.
+    any_delivered: bool,
     counts: Counts,
 }
 
@@ -46,8 +50,15 @@ impl Outbox {
         let fail = |source| explain(path.clone(), "begin a file", source);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+        let first_waiting = transaction
+            .query_row("SELECT min(first_entry) FROM file WHERE queued + sending > 0", (), |row| row.get(0))
+            .map_err(fail)?;
+        let any_delivered = transaction
+            .query_row("SELECT EXISTS (SELECT 1 FROM delivered)", (), |row| row.get(0))
+            .map_err(fail)?;
         let (route, id, first_entry) = start(&transaction, &file).map_err(fail)?;
-        Ok(Intake { transaction, path, file, id, route, first_entry, counts: Counts::default() })
+        let counts = Counts::default();
+        Ok(Intake { transaction, path, file, id, route, first_entry, first_waiting, any_delivered, counts })
     }
 }
 
@@ -67,40 +78,56 @@ fn start(transaction: &Transaction<'_>, file: &NewFile) -> rusqlite::Result<(i64
 }
 
 impl Intake<'_> {
-    /// What is known about the addresses of a chunk, by [`EmailAddress::key`](crate::contact::EmailAddress::key).
+    /// What is known about the addresses of a chunk, by [`EmailAddress::key`](crate::contact::EmailAddress::key). An
+    /// address that nothing is known about is not in it.
     pub fn known<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Result<HashMap<String, Known>> {
         let mut known = HashMap::new();
+        if !self.any_delivered && self.look_from().is_none() {
+            return Ok(known);
+        }
         for key in keys {
             let found = self.look_up(key).map_err(|source| self.fail("look up an address", source))?;
-            known.insert(key.to_owned(), found);
+            if let Some(found) = found {
+                known.insert(key.to_owned(), found);
+            }
         }
         Ok(known)
     }
 
-    fn look_up(&self, key: &str) -> rusqlite::Result<Known> {
-        let delivered = self
-            .transaction
-            .prepare_cached("SELECT digest FROM delivered WHERE address = ?1 AND lists = ?2")?
-            .query_row(params![key, self.file.lists], |row| row.get::<_, Digest>(0))
-            .optional()?;
-        let waiting = self
-            .transaction
-            .prepare_cached(
-                "SELECT 1 FROM entry WHERE address = ?1 AND id < ?2 AND state IN ('queued', 'sending') LIMIT 1",
-            )?
-            .exists(params![key, self.first_entry])?;
-        let earlier = self
-            .transaction
-            .prepare_cached(
+    /// The first row that a look at an address must take in: one that waits, or else one of this file.
+    fn look_from(&self) -> Option<i64> {
+        let own = (self.counts.rows() > 0).then_some(self.first_entry);
+        self.first_waiting.or(own)
+    }
+
+    fn look_up(&self, key: &str) -> rusqlite::Result<Option<Known>> {
+        let mut known = Known::default();
+        if self.any_delivered {
+            known.delivered = self
+                .transaction
+                .prepare_cached("SELECT digest FROM delivered WHERE address = ?1 AND lists = ?2")?
+                .query_row(params![key, self.file.lists], |row| row.get::<_, Digest>(0))
+                .optional()?;
+        }
+        if let Some(from) = self.look_from() {
+            let mut statement = self.transaction.prepare_cached(
                 "SELECT id, contact, consent_at, evidence FROM entry
-                  WHERE address = ?1 AND file = ?2 AND contact IS NOT NULL ORDER BY id LIMIT 1",
-            )?
-            .query_row(params![key, self.id], |row| {
-                let contact = contact(row, 1)?.with_evidence(evidence(row, 2)?);
-                Ok(Earlier { entry: row.get(0)?, contact })
-            })
-            .optional()?;
-        Ok(Known { delivered, waiting, earlier })
+                  WHERE address = ?1 AND id >= ?2 AND (id >= ?3 OR state IN ('queued', 'sending'))
+                        AND contact IS NOT NULL ORDER BY id",
+            )?;
+            let mut rows = statement.query(params![key, from, self.first_entry])?;
+            while let Some(row) = rows.next()? {
+                let entry: i64 = row.get(0)?;
+                if entry >= self.first_entry {
+                    let contact = contact(row, 1)?.with_evidence(evidence(row, 2)?);
+                    known.earlier = Some(Earlier { entry, contact });
+                    break;
+                }
+                known.waiting = true;
+            }
+        }
+        let Known { delivered, waiting, earlier } = &known;
+        Ok((delivered.is_some() || *waiting || earlier.is_some()).then_some(known))
     }
 
     /// Writes a chunk's plan.

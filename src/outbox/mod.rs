@@ -20,15 +20,15 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
 pub use budget::CallRecord;
 pub use directory::Directory;
-pub use entries::{Delivered, Due, HeldBecause, Job, OpenRoute, Settlement, Take, Unsettled};
+pub use entries::{Delivered, Due, Job, OpenRoute, Settlement, Take, Unsettled};
 pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
 pub use intake::{Intake, NewFile};
-pub use summary::Totals;
+pub use summary::{Totals, WatchedFolder};
 pub use teller::{Obstacle, Teller};
 pub use troubles::{Health, Trouble};
 
@@ -42,6 +42,11 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Statements that a loop repeats for each row stay prepared.
 const PREPARED_STATEMENTS: usize = 64;
+/// Pages of the database that stay in memory, in KiB: addresses come in no order, so that a large file touches all of
+/// the index by address again and again. Larger than SQLite's own choice, small beside a small server's memory.
+const CACHE_KIB: i64 = 20 << 10;
+/// What is left of the write-ahead log after a large file, in bytes: enough for days of usual business.
+const LOG_LEFT: i64 = 16 << 20;
 
 /// What can go wrong with the outbox.
 #[derive(Debug, Error)]
@@ -132,6 +137,10 @@ impl Outbox {
         outbox.doing("set foreign_keys=ON", |connection| {
             connection.pragma_update(None, "foreign_keys", true)
         })?;
+        outbox.doing("set the sizes of its cache and log", |connection| {
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            connection.pragma_update_and_check(None, "journal_size_limit", LOG_LEFT, |_| Ok(()))
+        })?;
         outbox.migrate()?;
         Ok(outbox)
     }
@@ -156,6 +165,11 @@ impl Outbox {
             .and_then(|connection| connection.busy_timeout(BUSY_TIMEOUT).map(|()| connection))
             .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "open it", source })?;
         connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+        // A prepared statement keeps its plan. Otherwise SQLite may plan anew for each bound value, which costs more than
+        // the look-up itself when a file has a million rows.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+            .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "set it up", source })?;
         Ok(Self { connection, path })
     }
 

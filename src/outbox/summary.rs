@@ -17,6 +17,17 @@ pub struct Totals {
     pub last_delivery: Option<Timestamp>,
 }
 
+/// How a folder is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedFolder {
+    /// The folder.
+    pub path: String,
+    /// `events` or `polling`.
+    pub watch: String,
+    /// Why it is polled; empty where there are events.
+    pub reason: String,
+}
+
 impl Outbox {
     /// The whole outbox in figures. Cheap: it adds up the files, not the rows.
     pub fn totals(&mut self) -> Result<Totals> {
@@ -50,25 +61,52 @@ impl Outbox {
     }
 
     /// How each folder is watched, as the daemon last said.
-    pub fn watched(&mut self) -> Result<Vec<(String, String)>> {
+    pub fn watched(&mut self) -> Result<Vec<WatchedFolder>> {
         self.doing("list watched folders", |connection| {
-            let mut statement = connection.prepare_cached("SELECT path, watch FROM watched ORDER BY path")?;
-            let folders = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut statement =
+                connection.prepare_cached("SELECT path, watch, reason FROM watched ORDER BY path")?;
+            let folders = statement.query_map((), |row| {
+                Ok(WatchedFolder { path: row.get(0)?, watch: row.get(1)?, reason: row.get(2)? })
+            })?;
             folders.collect()
         })
     }
 
     /// Replaces what is known of watched folders.
-    pub fn set_watched(&mut self, folders: &[(String, &'static str)]) -> Result<()> {
+    pub fn set_watched(&mut self, folders: &[WatchedFolder]) -> Result<()> {
         self.write("write down watched folders", |transaction| {
             transaction.execute("DELETE FROM watched", ())?;
-            for (path, watch) in folders {
-                super::one(
-                    transaction
-                        .execute("INSERT INTO watched (path, watch) VALUES (?1, ?2)", [path, *watch])?,
+            for WatchedFolder { path, watch, reason } in folders {
+                // Two names that are not UTF-8 may look the same when written down.
+                let touched = transaction.execute(
+                    "INSERT OR REPLACE INTO watched (path, watch, reason) VALUES (?1, ?2, ?3)",
+                    [path, watch, reason],
                 )?;
+                super::one(touched)?;
             }
             Ok(())
+        })
+    }
+
+    /// Files that were found by looking though an event should have told of them.
+    pub fn count_missed_events(&mut self, files: u64) -> Result<()> {
+        self.write("count missed events", |transaction| {
+            let touched = transaction.execute(
+                "INSERT INTO fact (name, value) VALUES ('missed_events', ?1)
+                     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                [super::signed(files)],
+            )?;
+            super::one(touched)
+        })
+    }
+
+    /// How many files were found by looking so far.
+    pub fn missed_events(&mut self) -> Result<u64> {
+        self.doing("read the count of missed events", |connection| {
+            let found = connection
+                .query_row("SELECT value FROM fact WHERE name = 'missed_events'", (), |row| row.get(0))
+                .optional()?;
+            Ok(found.map(super::unsigned).unwrap_or_default())
         })
     }
 }

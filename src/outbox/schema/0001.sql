@@ -39,6 +39,8 @@ CREATE TABLE file (
 
 -- Few files are ever unfinished: the loops look here for what is left to archive and to answer.
 CREATE INDEX file_unfinished ON file (stage, id) WHERE stage <> 'answered';
+-- Where rows that wait begin: nothing older needs to be looked at.
+CREATE INDEX file_waiting ON file (first_entry) WHERE queued + sending > 0;
 
 -- One row of a drop file. The rows of a file have consecutive ids, from file.first_entry on.
 CREATE TABLE entry (
@@ -66,19 +68,15 @@ CREATE TABLE entry (
     contact_id  TEXT,
     field       TEXT,
     reason      TEXT,
-    -- For held rows: the person left after giving consent; it was tried too long; the account refused the call itself;
-    -- the operator wanted it. Only the first needs new consent before it is released.
-    held_because TEXT   CHECK (held_because IN ('left', 'given_up', 'refused_call', 'operator')),
-    settled_at  INTEGER,
-    CHECK ((state = 'held') = (held_because IS NOT NULL))
+    settled_at  INTEGER
 ) STRICT;
 
 -- The drain's question: what is due on a route that can be sent?
 CREATE INDEX entry_due ON entry (route, due_at, id) WHERE state = 'queued' AND due_at IS NOT NULL;
--- The plan's question: does an older row of this address still wait?
-CREATE INDEX entry_waiting ON entry (address, id) WHERE state IN ('queued', 'sending');
--- The plan's question: was this address in this file before? And the operator's: where did it come from?
-CREATE INDEX entry_address ON entry (address, file) WHERE address IS NOT NULL;
+-- The plan's questions: does an older row of this address still wait, was it in this file before? And the operator's:
+-- where did it come from? One index for all three, because it is most of the cost of taking a row in; whoever asks for
+-- waiting rows begins at the first row of the oldest file that has any (file_waiting).
+CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
 -- The question at start-up: what was under way?
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 
@@ -141,6 +139,8 @@ CREATE TABLE fact (
 
 -- The folders that a daemon watches, and how.
 CREATE TABLE watched (
-    path  TEXT PRIMARY KEY,
-    watch TEXT NOT NULL CHECK (watch IN ('events', 'polling'))
+    path   TEXT PRIMARY KEY,
+    watch  TEXT NOT NULL CHECK (watch IN ('events', 'polling')),
+    -- Why it is polled; empty where there are events.
+    reason TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
