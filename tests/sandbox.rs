@@ -414,3 +414,37 @@ async fn every_fault_has_a_name_a_sentence_and_an_end() {
     assert!(lost.json(&body).send().await.is_err());
     assert_eq!(wire.sandbox.inspect(World::contact_count), 1, "a lost answer comes after the call");
 }
+
+#[tokio::test]
+async fn who_left_is_told_by_date_and_the_parts_of_a_contact_only_when_they_are_named() {
+    let wire = Wire::new().await;
+    let list = wire.list("Newsletter").await;
+    for name in ["ann", "bob", "cid"] {
+        let body = json!({ "email_address": format!("{name}@example.org"), "list_memberships": [list] });
+        assert_eq!(wire.send(Method::POST, "/v3/contacts/sign_up_form", &body).await.status, 201);
+    }
+    let before = wire.sandbox.change(|world| {
+        let before = world.now();
+        world.unsubscribe("ann@example.org");
+        world.delete("bob@example.org");
+        world.leave_list("cid@example.org", "Newsletter");
+        before
+    });
+    let left = |since: jiff::Timestamp| format!("/v3/contacts?status=unsubscribed&optout_after={since}");
+    let found = wire.get(&left(before)).await.json();
+    let ann = &found["contacts"][0]["email_address"];
+    assert_eq!((&ann["address"], &ann["opt_out_source"]), (&json!("ann@example.org"), &json!("Contact")));
+    let later = before + jiff::SignedDuration::from_hours(1);
+    assert_eq!(wire.get(&left(later)).await.json()["contacts"], json!([]));
+    let deleted = wire.get(&format!("/v3/contacts?status=deleted&updated_after={before}")).await.json();
+    assert_eq!(deleted["contacts"].as_array().map(Vec::len), Some(1));
+    assert!(deleted["contacts"][0]["deleted_at"].is_string());
+
+    let cid = wire.get("/v3/contacts?email=cid%40example.org&status=all").await.json();
+    assert_eq!(cid["contacts"][0]["list_memberships"], Value::Null, "not asked for");
+    let cid = wire.get("/v3/contacts?email=cid%40example.org&include=list_memberships").await.json();
+    assert_eq!(cid["contacts"][0]["list_memberships"], json!([]), "on no list any more, and not out");
+    for odd in ["status=gone", "optout_after=yesterday", "include=everything"] {
+        assert_eq!(wire.get(&format!("/v3/contacts?{odd}")).await.status, 400, "{odd}");
+    }
+}

@@ -6,7 +6,7 @@ use super::Drain;
 use super::pace::Departure;
 use super::verdict::{History, verdict};
 use crate::constant_contact::{Account, Answer, Reply, SignUp, SignedUp, Trace};
-use crate::outbox::{CallRecord, Job, OutboxError, Settlement};
+use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Settlement};
 
 /// An answered call.
 pub(super) struct Landed {
@@ -62,7 +62,7 @@ impl<A: Account> Drain<A> {
                 }
                 None => {
                     let reason = format!("the account has no custom field named `{name}`: make it there");
-                    return Err(Settlement::Held { reason });
+                    return Err(Settlement::Held { because: HeldBecause::RefusedCall, reason });
                 }
             }
         }

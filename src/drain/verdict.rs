@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::constant_contact::{Answer, Passing, SignedUp};
-use crate::outbox::{Delivered, Settlement};
+use crate::outbox::{Delivered, HeldBecause, Settlement};
 
 /// Pauses before a row's next try, by how many calls it had. The first is short because most faults are; the last is
 /// repeated until `give_up_after`.
@@ -62,7 +62,8 @@ pub fn verdict(answer: &Answer<SignedUp>, history: History, now: Timestamp, luck
             Settlement::Rejected { field: field.clone(), reason: format!("the account refuses it: {reason}") }
         }
         Answer::Hold { reason } => {
-            Settlement::Held { reason: format!("the account refuses the call: {reason}") }
+            let because = HeldBecause::RefusedCall;
+            Settlement::Held { because, reason: format!("the account refuses the call: {reason}") }
         }
         Answer::List { reason } => {
             again_or_hold(history, now, LIST_PAUSE, &format!("the account refuses a list: {reason}"))
@@ -99,6 +100,7 @@ fn again_or_hold(history: History, now: Timestamp, pause: Duration, reason: &str
     if tried_for >= history.give_up_after {
         let since = history.tried_since;
         return Settlement::Held {
+            because: HeldBecause::GivenUp,
             reason: format!("given up after {} calls since {since}: {reason}", history.attempts),
         };
     }
@@ -156,7 +158,10 @@ mod tests {
         let hold = Answer::Hold { reason: "HTTP 415".into() };
         assert_eq!(
             decide(&hold, 1),
-            Settlement::Held { reason: "the account refuses the call: HTTP 415".into() }
+            Settlement::Held {
+                because: HeldBecause::RefusedCall,
+                reason: "the account refuses the call: HTTP 415".into()
+            }
         );
     }
 
@@ -192,7 +197,10 @@ mod tests {
         let history = History { attempts: 30, tried_since: NOW, give_up_after: 5 * DAY };
         for passing in [Passing::Server, Passing::Lost, Passing::Rubbish, Passing::Conflict] {
             let settled = verdict(&Answer::Later(passing), history, late, 0.5);
-            assert!(matches!(settled, Settlement::Held { .. }), "{passing:?}: {settled:?}");
+            assert!(
+                matches!(settled, Settlement::Held { because: HeldBecause::GivenUp, .. }),
+                "{passing:?}: {settled:?}"
+            );
         }
         let settled = verdict(&Answer::Quota, history, late, 0.5);
         assert!(matches!(settled, Settlement::Later { .. }), "a limit is nobody's fault: {settled:?}");

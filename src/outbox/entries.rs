@@ -117,6 +117,32 @@ pub enum Delivered {
     Updated,
 }
 
+/// Why a row is held: what must be asked before it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBecause {
+    /// The person left the account after giving consent: releasing it needs new consent.
+    Left,
+    /// It was tried too long.
+    GivenUp,
+    /// The account refuses the call, and not for what it says about the contact.
+    RefusedCall,
+    /// The operator wanted it.
+    Operator,
+}
+
+impl HeldBecause {
+    /// The word in the outbox.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::GivenUp => "given_up",
+            Self::RefusedCall => "refused_call",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// What became of a row after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
@@ -145,7 +171,9 @@ pub enum Settlement {
     },
     /// A person must decide.
     Held {
-        /// Why.
+        /// Of which kind the reason is.
+        because: HeldBecause,
+        /// Why, in words.
         reason: String,
     },
 }
@@ -334,10 +362,10 @@ fn settle(
             finish(transaction, job, "sending", &Final::delivered(*how, contact_id), now)
         }
         Settlement::Rejected { field, reason } => {
-            finish(transaction, job, "sending", &Final::refused("rejected", field.as_deref(), reason), now)
+            finish(transaction, job, "sending", &Final::rejected(field.as_deref(), reason), now)
         }
-        Settlement::Held { reason } => {
-            finish(transaction, job, "sending", &Final::refused("held", None, reason), now)
+        Settlement::Held { because, reason } => {
+            finish(transaction, job, "sending", &Final::held(*because, reason), now)
         }
         Settlement::Later { at, reason, counts } => {
             later(transaction, job, *at, reason, *counts)?;
@@ -387,6 +415,7 @@ fn remember(transaction: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlit
 }
 
 /// A state that a row does not leave by itself, with the file's count that goes with it.
+#[derive(Default)]
 struct Final<'a> {
     state: &'static str,
     /// The column of `file`; also the outcome.
@@ -394,11 +423,12 @@ struct Final<'a> {
     contact_id: Option<&'a str>,
     field: Option<&'a str>,
     reason: Option<&'a str>,
+    held_because: Option<&'static str>,
 }
 
 impl<'a> Final<'a> {
     fn unchanged() -> Self {
-        Self { state: "unchanged", count: "unchanged", contact_id: None, field: None, reason: None }
+        Self { state: "unchanged", count: "unchanged", ..Self::default() }
     }
 
     fn delivered(how: Delivered, contact_id: &'a str) -> Self {
@@ -406,11 +436,16 @@ impl<'a> Final<'a> {
             Delivered::Created => "created",
             Delivered::Updated => "updated",
         };
-        Self { state: "delivered", count, contact_id: Some(contact_id), field: None, reason: None }
+        Self { state: "delivered", count, contact_id: Some(contact_id), ..Self::default() }
     }
 
-    fn refused(state: &'static str, field: Option<&'a str>, reason: &'a str) -> Self {
-        Self { state, count: state, contact_id: None, field, reason: Some(reason) }
+    fn rejected(field: Option<&'a str>, reason: &'a str) -> Self {
+        Self { state: "rejected", count: "rejected", field, reason: Some(reason), ..Self::default() }
+    }
+
+    fn held(because: HeldBecause, reason: &'a str) -> Self {
+        let held_because = Some(because.as_str());
+        Self { state: "held", count: "held", reason: Some(reason), held_because, ..Self::default() }
     }
 }
 
@@ -425,9 +460,19 @@ fn finish(
     let touched = transaction
         .prepare_cached(
             "UPDATE entry SET state = ?2, outcome = ?3, contact_id = ?4, field = ?5, reason = ?6, due_at = NULL,
-                    settled_at = ?7 WHERE id = ?1 AND state = ?8",
+                    settled_at = ?7, held_because = ?9 WHERE id = ?1 AND state = ?8",
         )?
-        .execute(params![job.entry, to.state, to.count, to.contact_id, to.field, to.reason, millis(now), from])?;
+        .execute(params![
+            job.entry,
+            to.state,
+            to.count,
+            to.contact_id,
+            to.field,
+            to.reason,
+            millis(now),
+            from,
+            to.held_because
+        ])?;
     one(touched)?;
     let count = to.count;
     let finished = transaction

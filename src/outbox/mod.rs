@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use budget::CallRecord;
 pub use directory::Directory;
-pub use entries::{Delivered, Due, Job, OpenRoute, Settlement, Take, Unsettled};
+pub use entries::{Delivered, Due, HeldBecause, Job, OpenRoute, Settlement, Take, Unsettled};
 pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
 pub use intake::{Intake, NewFile};
 pub use summary::{Totals, WatchedFolder};

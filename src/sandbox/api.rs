@@ -109,7 +109,7 @@ fn route(world: &mut World, call: &Call, scope: &str) -> Answer {
         ("GET", ["contacts"]) => contacts::list(world, call),
         ("POST", ["contacts"]) => contacts::create(world, call),
         ("GET", ["contacts", "counts"]) => contacts::counts(world),
-        ("GET", ["contacts", id]) => contacts::get(world, id),
+        ("GET", ["contacts", id]) => contacts::get(world, call, id),
         ("PUT", ["contacts", id]) => contacts::put(world, call, id),
         ("DELETE", ["contacts", id]) => contacts::delete(world, id),
         ("GET", ["contact_lists"]) => lists::lists(world, call),

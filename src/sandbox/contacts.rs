@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, array, invalid, not_found};
 use super::request::Call;
 use super::strict::{Kind, check, is_address};
-use super::world::{CONTACT, Contact, FIELD, LIST, Permission, World, number, uuid};
+use super::world::{CONTACT, Contact, FIELD, LIST, OptOutSource, Permission, World, number, uuid};
 
 /// The service takes 80 characters of an address everywhere that it was tried.
 const LONGEST_ADDRESS: usize = 80;
@@ -15,6 +15,22 @@ const NAME: Kind = Kind::Text(50);
 const TEXT: Kind = Kind::Text(255);
 const MONTH: Kind = Kind::Number(1, 12);
 const DAY: Kind = Kind::Number(1, 31);
+/// Words that a list of contacts may be filtered by.
+const STATUSES: [&str; 7] =
+    ["all", "active", "deleted", "not_set", "pending_confirmation", "temp_hold", "unsubscribed"];
+/// Parts of a contact that an answer to GET has only when they are named.
+const INCLUDES: [&str; 7] = [
+    "custom_fields",
+    "list_memberships",
+    "phone_numbers",
+    "street_addresses",
+    "taggings",
+    "notes",
+    "sms_channel",
+];
+/// Filters that are a time.
+const TIMES: [&str; 6] =
+    ["updated_after", "updated_before", "created_after", "created_before", "optout_after", "optout_before"];
 /// The largest page, and the usual one.
 const PAGE: (usize, usize) = (500, 50);
 
@@ -111,6 +127,7 @@ pub fn sign_up(world: &mut World, call: &Call) -> Answer {
     };
     contact.lists.extend(lists);
     (contact.deleted_at, contact.opted_out_at, contact.updated_at) = (None, None, now);
+    contact.opt_out_source = None;
     for (name, value) in body {
         match name.as_str() {
             "email_address" | "list_memberships" => {}
@@ -201,7 +218,7 @@ pub fn create(world: &mut World, call: &Call) -> Answer {
     let number = world.add_contact(address, Permission::Implicit).number;
     replace(world, number, &body);
     let contact = world.by_number.get(&number).and_then(|key| world.contacts.get(key));
-    contact.map_or_else(|| Answer::empty(500), |contact| Answer::json(201, resource(contact)))
+    contact.map_or_else(|| Answer::empty(500), |contact| Answer::json(201, resource(contact, &INCLUDES)))
 }
 
 /// `PUT /contacts/{id}`: what is left out becomes null.
@@ -217,7 +234,7 @@ pub fn put(world: &mut World, call: &Call, id: &str) -> Answer {
         return not_found("contact_id was not found");
     };
     replace(world, number, &body);
-    get(world, id)
+    shown(world, id, &INCLUDES)
 }
 
 fn replace(world: &mut World, number: u64, body: &Map<String, Value>) {
@@ -232,6 +249,14 @@ fn replace(world: &mut World, number: u64, body: &Map<String, Value>) {
         Some(_) => Permission::Implicit,
         None => contact.permission,
     };
+    if contact.permission == Permission::Unsubscribed {
+        let by_the_person = body.get("update_source").and_then(Value::as_str) == Some("Contact");
+        let source = if by_the_person { OptOutSource::Contact } else { OptOutSource::Account };
+        contact.opt_out_source.get_or_insert(source);
+        contact.opted_out_at.get_or_insert(now);
+    } else {
+        (contact.opt_out_source, contact.opted_out_at) = (None, None);
+    }
     if body.contains_key("list_memberships") {
         contact.lists = lists.into_iter().collect();
     }
@@ -246,12 +271,21 @@ fn replace(world: &mut World, number: u64, body: &Map<String, Value>) {
 }
 
 /// `GET /contacts/{id}`
-pub fn get(world: &World, id: &str) -> Answer {
+pub fn get(world: &World, call: &Call, id: &str) -> Answer {
+    match included(call) {
+        Some(include) => shown(world, id, &include),
+        None => invalid("include does not have a valid value"),
+    }
+}
+
+fn shown(world: &World, id: &str, include: &[&str]) -> Answer {
     let known = number(CONTACT, id)
         .and_then(|number| world.by_number.get(&number))
         .and_then(|key| world.contacts.get(key));
-    known
-        .map_or_else(|| not_found("contact_id was not found"), |contact| Answer::json(200, resource(contact)))
+    known.map_or_else(
+        || not_found("contact_id was not found"),
+        |contact| Answer::json(200, resource(contact, include)),
+    )
 }
 
 /// `DELETE /contacts/{id}`
@@ -284,6 +318,12 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
     let Some(limit) = limit.ok().filter(|limit| (1..=PAGE.0).contains(limit)) else {
         return invalid("limit does not have a valid value");
     };
+    if let Some(name) = odd_filter(call) {
+        return invalid(&format!("{name} does not have a valid value"));
+    }
+    let Some(include) = included(call) else {
+        return invalid("include does not have a valid value");
+    };
     let after = call.param("cursor").unwrap_or_default();
     let chosen = |contact: &Contact| filter(contact, call);
     let found: Vec<Value> = world
@@ -291,7 +331,7 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
         .range::<str, _>((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded))
         .filter(|(_, contact)| chosen(contact))
         .take(limit + 1)
-        .map(|(_, contact)| resource(contact))
+        .map(|(_, contact)| resource(contact, &include))
         .collect();
     let more = found.len() > limit;
     let last =
@@ -302,6 +342,23 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
     }
     super::api::page_link(world, &mut body, call, more.then(|| last.unwrap_or_default().to_lowercase()));
     Answer::json(200, body)
+}
+
+/// The first filter with a value that the service does not know.
+fn odd_filter(call: &Call) -> Option<&'static str> {
+    let statuses = call.param("status").unwrap_or("all").split(',');
+    if !statuses.into_iter().all(|status| STATUSES.contains(&status)) {
+        return Some("status");
+    }
+    TIMES
+        .into_iter()
+        .find(|name| call.param(name).is_some_and(|text| text.parse::<jiff::Timestamp>().is_err()))
+}
+
+/// The parts that a call asks for; `None` when it names one that there is not.
+fn included(call: &Call) -> Option<Vec<&str>> {
+    let names = call.param("include").unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    names.map(|name| INCLUDES.contains(&name).then_some(name)).collect()
 }
 
 fn filter(contact: &Contact, call: &Call) -> bool {
@@ -324,16 +381,23 @@ fn filter(contact: &Contact, call: &Call) -> bool {
         let wanted = call.param(name).and_then(|text| text.parse::<jiff::Timestamp>().ok());
         wanted.is_none_or(|wanted| time.is_some_and(|time| time > wanted))
     };
+    let earlier = |name: &str, time: Option<jiff::Timestamp>| {
+        let wanted = call.param(name).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        wanted.is_none_or(|wanted| time.is_some_and(|time| time < wanted))
+    };
     by_status
         && by_email
         && by_list
         && later("updated_after", Some(contact.updated_at))
         && later("created_after", Some(contact.created_at))
         && later("optout_after", contact.opted_out_at)
+        && earlier("updated_before", Some(contact.updated_at))
+        && earlier("created_before", Some(contact.created_at))
+        && earlier("optout_before", contact.opted_out_at)
 }
 
-/// The contact as an answer shows it.
-fn resource(contact: &Contact) -> Value {
+/// The contact as an answer shows it, with the parts that were asked for.
+fn resource(contact: &Contact, include: &[&str]) -> Value {
     let mut details: BTreeMap<String, Value> = contact.details.clone();
     let fields: Vec<Value> = details
         .extract_if(.., |name, _| number(FIELD, name).is_some())
@@ -345,16 +409,20 @@ fn resource(contact: &Contact) -> Value {
         "email_address": {
             "address": contact.address,
             "permission_to_send": contact.permission.as_str(),
+            "opt_out_source": contact.opt_out_source.map(OptOutSource::as_str),
             "opt_out_date": contact.opted_out_at.map(|time| time.to_string()),
         },
-        "custom_fields": fields,
-        "list_memberships": lists,
         "created_at": contact.created_at.to_string(),
         "updated_at": contact.updated_at.to_string(),
         "extension": null,
     });
     for (name, value) in details {
         body[name] = value;
+    }
+    for (name, part) in [("custom_fields", json!(fields)), ("list_memberships", json!(lists))] {
+        if include.contains(&name) {
+            body[name] = part;
+        }
     }
     if let Some(deleted_at) = contact.deleted_at {
         body["deleted_at"] = json!(deleted_at.to_string());

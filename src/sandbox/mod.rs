@@ -43,7 +43,7 @@ use answer::{Answer, Body, Delivery};
 pub use authorization::Issued;
 pub use faults::{FAULTS, FaultError};
 use request::Call;
-pub use world::{Activity, Contact, CustomField, List, Permission, World};
+pub use world::{Activity, Contact, CustomField, List, OptOutSource, Permission, World};
 
 /// How late the answers of the `slow` faults are.
 const SLOW: Duration = Duration::from_secs(3);

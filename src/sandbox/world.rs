@@ -63,6 +63,26 @@ pub struct Contact {
     pub deleted_at: Option<Timestamp>,
     /// When it left.
     pub opted_out_at: Option<Timestamp>,
+    /// Who said so, while it is out.
+    pub opt_out_source: Option<OptOutSource>,
+}
+
+/// Who took a contact out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptOutSource {
+    /// The person: the account may not mail until they come back by themselves.
+    Contact,
+    /// Somebody at the account.
+    Account,
+}
+
+impl OptOutSource {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Contact => "Contact",
+            Self::Account => "Account",
+        }
+    }
 }
 
 /// A list of the account.
@@ -215,7 +235,28 @@ impl World {
         if let Some(contact) = self.contacts.get_mut(&address.to_lowercase()) {
             contact.permission = Permission::Unsubscribed;
             contact.lists.clear();
+            contact.opt_out_source = Some(OptOutSource::Contact);
             (contact.opted_out_at, contact.updated_at) = (Some(now), now);
+        }
+    }
+
+    /// The person behind an address leaves one list and stays on the others.
+    pub fn leave_list(&mut self, address: &str, list: &str) {
+        let now = self.now();
+        let number = self.lists.iter().find(|known| known.name == list).map(|known| known.number);
+        if let (Some(contact), Some(number)) = (self.contacts.get_mut(&address.to_lowercase()), number) {
+            contact.lists.remove(&number);
+            contact.updated_at = now;
+        }
+    }
+
+    /// The person behind an address clicks the link in the confirmation mail.
+    pub fn confirm(&mut self, address: &str) {
+        let now = self.now();
+        if let Some(contact) = self.contacts.get_mut(&address.to_lowercase())
+            && contact.permission == Permission::PendingConfirmation
+        {
+            (contact.permission, contact.updated_at) = (Permission::Explicit, now);
         }
     }
 
@@ -243,6 +284,7 @@ impl World {
             updated_at: now,
             deleted_at: None,
             opted_out_at: None,
+            opt_out_source: None,
         })
     }
 

@@ -68,7 +68,11 @@ CREATE TABLE entry (
     contact_id  TEXT,
     field       TEXT,
     reason      TEXT,
-    settled_at  INTEGER
+    -- For held rows: the person left after giving consent; it was tried too long; the account refused the call itself;
+    -- the operator wanted it. Only the first needs new consent before it is released.
+    held_because TEXT   CHECK (held_because IN ('left', 'given_up', 'refused_call', 'operator')),
+    settled_at  INTEGER,
+    CHECK ((state = 'held') = (held_because IS NOT NULL))
 ) STRICT;
 
 -- The drain's question: what is due on a route that can be sent?
