@@ -24,7 +24,8 @@
 //! 7. [`oauth`] gets, keeps and renews the tokens.
 //!
 //! When the last row of a file is settled, `inbox` writes its receipt. [`daemon`] starts the two loops, stops them in
-//! order, swaps their configuration, and reports the health to those who do not ask; [`cli`] translates arguments, signals and exit statuses; [`status`] reads what the loops wrote down.
+//! order, swaps their configuration, and reports the health to those who do not ask; [`cli`] translates arguments, signals
+//! and exit statuses; [`status`] reads what the loops wrote down, and [`web`] shows it.
 //!
 //! # What always holds
 //!
@@ -73,6 +74,8 @@ pub mod durable;
 pub mod instance;
 
 pub mod status;
+
+pub mod web;
 
 pub mod log;
 

@@ -1,10 +1,15 @@
 //! Where log lines go: standard error, as text or JSON, at the level that was asked for.
 //!
-//! Levels by who must act: error a person soon, warn a person some time, info what changed, debug each call.
+//! Levels by who must act: error a person soon, warn a person some time, info what changed, debug each call. What repeats
+//! is counted (`repeats`).
+
+mod repeats;
 
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::{EnvFilter, fmt};
+
+use repeats::Counted;
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -31,11 +36,17 @@ pub fn begin(verbosity: i8, format: Format) {
     // Other people's crates speak only when they are worried.
     let default = format!("warn,mailchute={}", level(verbosity));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    let builder = fmt().with_env_filter(filter).with_writer(stderr);
     // A second start in one process (tests) keeps the first one's settings.
     let _begun = match format {
-        Format::Text => builder.with_ansi(stderr().is_terminal() && no_color().is_none()).try_init(),
-        Format::Json => builder.json().try_init(),
+        Format::Text => {
+            let lines = Counted::new(fmt::format().with_target(false), format);
+            builder.with_ansi(stderr().is_terminal() && no_color().is_none()).event_format(lines).try_init()
+        }
+        Format::Json => {
+            let lines = Counted::new(fmt::format().json().with_target(false), format);
+            builder.json().event_format(lines).try_init()
+        }
     };
 }
 

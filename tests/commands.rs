@@ -23,7 +23,10 @@ fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn every_commands_help_has_an_example() {
-    for command in ["run", "status", "init", "demo", "sandbox"] {
+    for command in [
+        "run", "status", "check", "queue", "explain", "add", "pause", "resume", "backup", "init", "demo",
+        "sandbox",
+    ] {
         let (status, help, _) = run(DAEMON, &[command, "--help"]);
         assert_eq!(status, Some(0));
         assert!(help.contains(&format!("Example:\n  mailchute {command}")), "{help}");
@@ -58,7 +61,8 @@ fn init_writes_a_start_that_says_what_to_fill_in_and_never_overwrites() {
     Wrote HOME/sub/mailchute.toml. Next:
       1. fill in client_id, the secret's file and your list in it
       2. mailchute-auth --config HOME/sub/mailchute.toml
-      3. mailchute run --config HOME/sub/mailchute.toml
+      3. mailchute check --config HOME/sub/mailchute.toml
+      4. mailchute run --config HOME/sub/mailchute.toml
     ");
     let second = init();
     assert_eq!(second.status.code(), Some(1));
@@ -111,6 +115,7 @@ fn status_tells_the_truth_in_one_screen() {
             "version",
             "health",
             "reason",
+            "overdue_seconds",
             "outbox",
             "authorization",
             "api",
@@ -155,4 +160,22 @@ fn what_is_logged_and_told_holds_no_secret_and_no_whole_address() {
             .windows(14)
             .any(|bytes| bytes == b"sandbox-secret")
     );
+}
+
+#[test]
+fn a_first_start_makes_every_folder_that_nobody_named() {
+    let bench = Bench::new();
+    let text = fs::read_to_string(bench.config()).unwrap();
+    fs::write(bench.config(), text.replace("spool = \"spool\"\n", "")).unwrap();
+    let data = bench.home.path().join("data");
+    let output = Command::new(DAEMON)
+        .args(["run", "--once", "--config"])
+        .arg(bench.config())
+        .env("STATE_DIRECTORY", &data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", common::text(&output.stderr));
+    for folder in ["inbox", "done", "failed"] {
+        assert!(data.join("spool").join(folder).is_dir(), "{folder}");
+    }
 }

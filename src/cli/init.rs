@@ -32,6 +32,7 @@ pub(super) fn run(common: &Common) -> Outcome {
     say(format!("Wrote {shown}. Next:"));
     say("  1. fill in client_id, the secret's file and your list in it");
     say(format!("  2. mailchute-auth --config {shown}"));
-    say(format!("  3. mailchute run --config {shown}"));
+    say(format!("  3. mailchute check --config {shown}"));
+    say(format!("  4. mailchute run --config {shown}"));
     Ok(Exit::Done)
 }

@@ -2,9 +2,16 @@
 //!
 //! Owns the arguments, the exit statuses of the contract and standard output. Leaves every decision to the library.
 
+mod add;
+mod ask;
 pub mod auth;
+mod backup;
+mod check;
 mod demo;
+mod explain;
 mod init;
+mod pause;
+mod queue;
 mod run;
 mod sandbox;
 mod status;
@@ -17,10 +24,14 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::config::{Config, ConfigError};
 use crate::daemon::DaemonError;
+use crate::instance;
 use crate::log;
+use crate::outbox::Outbox;
 
 /// The exit statuses of the contract (`sysexits.h` where it has one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +137,29 @@ enum Command {
     /// Show the health in one screen; the exit status says it too
     #[command(after_help = "Example:\n  mailchute status --json | jq .health")]
     Status(status::Arguments),
+    /// Look whether everything is as it should be: this machine, then the account
+    #[command(after_help = "Example:\n  mailchute check --offline")]
+    Check(check::Arguments),
+    /// Show what waits, and try, hold, release or drop it
+    #[command(after_help = "Example:\n  mailchute queue list --state held")]
+    Queue(queue::Arguments),
+    /// Tell the life of one address: where it came from, each try, what is next
+    #[command(after_help = "Example:\n  mailchute explain jane@example.org --live")]
+    Explain(explain::Arguments),
+    /// Put one contact into the inbox
+    #[command(
+        after_help = "Example:\n  mailchute add jane@example.org --first-name Jane --field cf:member_no=17"
+    )]
+    Add(add::Arguments),
+    /// Stop sending; files are still taken in, also after a restart
+    #[command(after_help = "Example:\n  mailchute pause waiting for the new list")]
+    Pause(pause::Arguments),
+    /// Go on sending
+    #[command(after_help = "Example:\n  mailchute resume")]
+    Resume,
+    /// Copy the outbox while the daemon runs
+    #[command(after_help = "Example:\n  mailchute backup /var/backups/mailchute.db")]
+    Backup(backup::Arguments),
     /// Write a commented configuration to start from
     #[command(after_help = "Example:\n  mailchute init --config ./mailchute.toml")]
     Init,
@@ -157,6 +191,13 @@ pub fn main() -> ExitCode {
     finish(match arguments.command {
         Command::Run(run) => run::run(common, &run),
         Command::Status(status) => status::run(common, &status),
+        Command::Check(check) => check::run(common, &check),
+        Command::Queue(queue) => queue::run(common, &queue),
+        Command::Explain(explain) => explain::run(common, &explain),
+        Command::Add(add) => add::run(common, &add),
+        Command::Pause(pause) => pause::pause(common, &pause),
+        Command::Resume => pause::resume(common),
+        Command::Backup(backup) => backup::run(common, &backup),
         Command::Init => init::run(common),
         Command::Demo(demo) => demo::run(common, &demo),
         Command::Sandbox(sandbox) => sandbox::run(&sandbox),
@@ -183,6 +224,42 @@ fn finish(outcome: Outcome) -> ExitCode {
 /// Prints to standard output; a reader that went away is no error.
 fn say(text: impl Display) {
     let _nobody_reads = writeln!(io::stdout(), "{text}");
+}
+
+/// The outbox, to look at.
+fn outbox_to_look(config: &Config) -> Result<Outbox, Failure> {
+    let looked = Outbox::open_to_look(&config.state).map_err(|error| Failure::new(Exit::Failed, error))?;
+    looked.ok_or_else(|| no_outbox(config))
+}
+
+/// The outbox, to change it. A command makes none: in the wrong state folder that would hide the mistake.
+fn outbox_to_change(config: &Config) -> Result<Outbox, Failure> {
+    outbox_to_look(config)?;
+    Outbox::open(&config.state).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+fn no_outbox(config: &Config) -> Failure {
+    let message =
+        format!("there is no outbox in {} yet: the first `mailchute run` makes it", config.state.display());
+    Failure::new(Exit::Failed, message)
+}
+
+/// Lets a running daemon look at once. Where that is not allowed, it looks within a minute by itself.
+fn nudge(config: &Config) {
+    let pid =
+        instance::running(&config.state).and_then(|running| Pid::from_raw(i32::try_from(running.pid).ok()?));
+    if let Some(pid) = pid {
+        let _not_allowed = kill_process(pid, Signal::USR1);
+    }
+}
+
+/// A bar on a terminal, nothing where there is none.
+fn progress(things: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {things}")) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// The threads of a small daemon: one for each loop; what blocks has threads of its own.

@@ -24,7 +24,7 @@ pub struct Arguments {
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     let config = common.config()?;
-    let sign_in = format!("mailchute-auth --config {}", config.file.display());
+    let sign_in = config.sign_in();
     runtime()?.block_on(async {
         let (stop, wake, reload) = (CancellationToken::new(), Wake::default(), Arc::new(Notify::new()));
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;

@@ -12,6 +12,7 @@ mod values;
 use std::{
     collections::BTreeMap,
     env, fs,
+    net::SocketAddr,
     num::NonZeroU32,
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
@@ -27,7 +28,7 @@ use url::Url;
 pub use place::ConfigError;
 use place::Source;
 pub(crate) use place::nearest;
-use raw::{RawApplication, RawConfig, RawRoute};
+use raw::{RawApplication, RawConfig, RawMetrics, RawRoute};
 
 use crate::oauth::Application;
 
@@ -145,6 +146,14 @@ pub struct Config {
     pub limits: Limits,
     /// How long a row is tried before it is held for a person.
     pub give_up_after: Duration,
+    /// Settled entries leave the outbox after this.
+    pub keep_history: Duration,
+    /// The program, with its arguments, that tells a person; empty when there is none.
+    pub on_attention: Vec<String>,
+    /// Who wants a sign of life.
+    pub heartbeat_url: Option<Url>,
+    /// Where the status page and the metrics are; a loopback address.
+    pub listen: Option<SocketAddr>,
     /// Folders and their lists.
     pub routes: Vec<Route>,
     /// The API's address, `…/v3`.
@@ -203,6 +212,10 @@ impl Config {
             },
             limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
             give_up_after: raw.delivery.give_up_after.0,
+            keep_history: raw.delivery.keep_history.0,
+            on_attention: raw.delivery.on_attention.clone(),
+            heartbeat_url: raw.delivery.heartbeat_url.as_ref().map(|address| address.0.clone()),
+            listen: raw.metrics.as_ref().map(|metrics| listen(&source, metrics)).transpose()?,
             routes: routes(&source, &raw.route)?,
             base_url,
             notes,
@@ -222,8 +235,14 @@ impl Config {
             token_url: public.token_url,
             device_url: public.device_url,
             base_url: self.base_url.clone(),
-            sign_in: format!("mailchute-auth --config {}", self.file.display()),
+            sign_in: self.sign_in(),
         })
+    }
+
+    /// The command line that signs in for this configuration.
+    #[must_use]
+    pub fn sign_in(&self) -> String {
+        format!("mailchute-auth --config {}", self.file.display())
     }
 
     /// The route of a folder, `.` being the inbox itself.
@@ -451,15 +470,25 @@ fn folder(source: &Source<'_>, raw: &Spanned<String>) -> Result<String, ConfigEr
     }
 }
 
+/// The status page shows what is nobody else's business, and has no password.
+fn listen(source: &Source<'_>, raw: &RawMetrics) -> Result<SocketAddr, ConfigError> {
+    let address = *raw.listen.get_ref();
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    let problem = format!(
+        "{address} could be reached from elsewhere: write a loopback address like \"127.0.0.1:9464\", and let a proxy \
+         that asks for a password stand before it if others are to look"
+    );
+    Err(source.error_at(raw.listen.span().start, problem))
+}
+
 /// Keys that the contract has and this version does not act on yet: said, not swallowed.
 fn without_effect(raw: &RawConfig) -> Vec<String> {
     let set = [
         ("inbox.encoding", raw.inbox.encoding != "auto"),
         ("inbox.on_bad_field", raw.inbox.on_bad_field == OnBadField::Drop),
         ("delivery.create_lists", raw.delivery.create_lists),
-        ("delivery.on_attention", !raw.delivery.on_attention.is_empty()),
-        ("delivery.heartbeat_url", raw.delivery.heartbeat_url.is_some()),
-        ("metrics.listen", raw.metrics.as_ref().is_some_and(|metrics| metrics.listen.port() != 0)),
     ];
     set.into_iter()
         .filter(|(_, set)| *set)

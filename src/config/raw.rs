@@ -149,7 +149,7 @@ impl Default for RawDelivery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMetrics {
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Spanned<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -34,9 +34,9 @@ pub struct ClientError(#[from] reqwest::Error);
 
 /// The account, over HTTPS.
 pub struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     base_url: Url,
-    tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<Tokens>,
 }
 
 impl Client {
@@ -51,7 +51,7 @@ impl Client {
         Ok(Self { http, base_url, tokens })
     }
 
-    fn url(&self, endpoint: &str) -> String {
+    pub(super) fn url(&self, endpoint: &str) -> String {
         format!("{}/{endpoint}", self.base_url.as_str().trim_end_matches('/'))
     }
 
@@ -95,8 +95,16 @@ impl Client {
 }
 
 async fn receive(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), String> {
+    receive_dated(request).await.map(|(status, body, _)| (status, body))
+}
+
+/// An answer with the service's clock, as its header `Date` has it.
+pub(super) async fn receive_dated(
+    request: RequestBuilder,
+) -> Result<(StatusCode, Vec<u8>, Option<String>), String> {
     let mut answer = request.send().await.map_err(|error| words(&error))?;
     let status = answer.status();
+    let date = answer.headers().get("Date").and_then(|date| date.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| words(&error))? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -104,7 +112,7 @@ async fn receive(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Strin
         }
         body.extend_from_slice(&chunk);
     }
-    Ok((status, body))
+    Ok((status, body, date))
 }
 
 /// The error with its causes and without the address, which `reqwest` would repeat in each.
@@ -118,7 +126,7 @@ fn words(error: &reqwest::Error) -> String {
     causes.by_ref().last().map_or_else(|| kind.to_owned(), |cause| format!("{kind}: {cause}"))
 }
 
-fn lost<T>(words: String) -> Reply<T> {
+pub(super) fn lost<T>(words: String) -> Reply<T> {
     Reply { answer: Answer::Later(Passing::Lost), trace: Trace { message: Some(words), ..Trace::default() } }
 }
 

@@ -5,11 +5,13 @@
 //! history. Leaves pacing, retrying and deciding to `drain`.
 
 mod client;
+mod look;
 mod wire;
 
 use std::{collections::BTreeMap, future::Future};
 
 pub use client::{Client, ClientError};
+pub use look::{CONTACTS, Held, PRIVILEGES, SUMMARY, words};
 
 use crate::contact::Contact;
 use crate::oauth::Unavailable;

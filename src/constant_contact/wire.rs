@@ -90,7 +90,7 @@ pub(super) fn page(raw: Raw<'_>, things: &str, id: &str) -> Reply<Page> {
     })
 }
 
-fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -> Reply<T> {
+pub(super) fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -> Reply<T> {
     if matches!(raw.status, 200..=299) {
         let trace = Trace { status: Some(raw.status), ..Trace::default() };
         return match success(raw.body) {

@@ -6,6 +6,9 @@
 //! order and starting them again under the same lock: there is one way to start, and it is exercised each day. Leaves
 //! arguments, signals and exit statuses to `cli`.
 
+mod heartbeat;
+mod history;
+mod hook;
 mod reload;
 mod report;
 mod service;
@@ -18,8 +21,9 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use thiserror::Error;
-use tokio::{select, sync::Notify, task::JoinSet};
+use tokio::{net::TcpListener, select, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -29,8 +33,10 @@ use crate::drain::{self, Drain, Findings};
 use crate::inbox::{self, Inbox};
 use crate::instance::{Instance, InstanceError};
 use crate::oauth::{StoreError, Tokens};
-use crate::outbox::{Outbox, OutboxError, SharedOutbox, Totals};
+use crate::outbox::{Health, Outbox, OutboxError, SharedOutbox, Totals};
 use crate::wake::{Pulse, Wake};
+use crate::web;
+use report::Reporter;
 
 /// Only this user may look into the state folder: it holds addresses and tokens.
 const STATE_MODE: u32 = 0o700;
@@ -61,6 +67,9 @@ pub enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// The status page cannot be served any more.
+    #[error("the status page cannot be served: {0}")]
+    Page(io::Error),
     /// A loop ended by a fault in the program.
     #[error("a loop of the daemon ended by a fault in the program: {0}")]
     Loop(#[from] tokio::task::JoinError),
@@ -160,10 +169,14 @@ async fn period(config: &Config, tokens: &Arc<Tokens>, orders: Orders<'_>) -> Re
     loops.spawn(watched_over(inner.clone(), upkeep(house.tokens, clock.clone(), inner.clone())));
     let pulses = [("inbox", inbox_pulse), ("drain", drain_pulse)];
     loops.spawn(watched_over(inner.clone(), service::watch_over(pulses, wake.clone(), inner.clone())));
-    loops.spawn(watched_over(
-        inner.clone(),
-        report::run(config.clone(), clock.clone(), wake.clone(), inner.clone()),
-    ));
+    let reporter = Reporter::new(config, clock, &outbox).await?;
+    loops.spawn(watched_over(inner.clone(), reporter.run(wake.clone(), inner.clone())));
+    let pruning = history::keep(outbox.clone(), config.keep_history, clock.clone(), inner.clone());
+    loops.spawn(watched_over(inner.clone(), pruning));
+    if let Some(listener) = status_page(config, &outbox, clock.now()).await? {
+        let served = web::serve(listener, config.clone(), clock.clone(), inner.clone());
+        loops.spawn(watched_over(inner.clone(), async { served.await.map_err(DaemonError::Page) }));
+    }
     tracing::info!(spool = %config.spool.display(), state = %config.state.display(), "ready");
     reload::is_over(&outbox).await?;
     service::ready();
@@ -198,6 +211,36 @@ async fn period(config: &Config, tokens: &Arc<Tokens>, orders: Orders<'_>) -> Re
         (Some(error), _) => Err(error),
         (None, Some(new)) if !stop.is_cancelled() => Ok(Ended::Replaced(new)),
         (None, _) => Ok(Ended::Stopped),
+    }
+}
+
+/// The listener of the status page, if there is to be one. A port in use is no reason to send nothing: it is said.
+async fn status_page(
+    config: &Config,
+    outbox: &SharedOutbox,
+    now: Timestamp,
+) -> Result<Option<TcpListener>, DaemonError> {
+    const SCOPE: &str = "metrics";
+    let Some(address) = config.listen else {
+        outbox.ask(|outbox| outbox.clear_trouble(SCOPE)).await?;
+        return Ok(None);
+    };
+    match web::listen(address).await {
+        Ok(listener) => {
+            outbox.ask(|outbox| outbox.clear_trouble(SCOPE)).await?;
+            Ok(Some(listener))
+        }
+        Err(error) => {
+            let reason = format!(
+                "there is no status page, because {address} cannot be listened on ({error}): free it or change \
+                 metrics.listen, then reload"
+            );
+            tracing::error!("{reason}");
+            outbox
+                .ask(move |outbox| outbox.set_trouble(SCOPE, Health::Attention, &reason, None, now))
+                .await?;
+            Ok(None)
+        }
     }
 }
 
@@ -241,6 +284,7 @@ pub async fn run_once(
     drain.run_once(&stop).await?;
     inbox.answer_all().await?;
     let after = house.outbox.ask(Outbox::totals).await?;
+    history::once(&house.outbox, config.keep_history, clock.now(), &stop).await?;
     Ok(Outcome { before, after, failed_files: inbox.failed_files(), findings: drain.findings() })
 }
 
@@ -314,7 +358,7 @@ fn prepare_folders(config: &Config) -> Result<(), DaemonError> {
     private_folder(&config.state)?;
     let inbox = config.inbox_folder();
     let routes = config.routes.iter().map(|route| route.place(&inbox));
-    for folder in routes.chain(["inbox", "done", "failed"].map(|name| config.spool.join(name))) {
+    for folder in ["inbox", "done", "failed"].map(|name| config.spool.join(name)).into_iter().chain(routes) {
         fs::create_dir_all(&folder).map_err(|source| DaemonError::Folder { path: folder.clone(), source })?;
     }
     Ok(())

@@ -11,6 +11,7 @@ mod gate;
 mod lanes;
 mod outage;
 mod pace;
+mod pause;
 mod verdict;
 
 use std::{
@@ -199,6 +200,9 @@ impl<A: Account> Drain<A> {
     async fn step(&mut self) -> Result<Step, OutboxError> {
         let now = self.parts.clock.now();
         self.write_again().await?;
+        if self.is_paused().await? {
+            return Ok(Step::Idle { until: None });
+        }
         let room = if self.gate.probes() { 1 } else { UNDER_WAY };
         if self.under_way.len() >= room {
             return Ok(Step::Idle { until: None });

@@ -4,11 +4,16 @@
 //! (`synchronous=FULL`), that each write touched the rows it meant to, and that a database it does not understand is left
 //! as it is. Leaves deciding to `plan` and `drain`: here things are looked up and written down.
 
+mod backup;
 mod budget;
 mod directory;
 mod entries;
 mod files;
 mod intake;
+mod life;
+mod prune;
+mod queue;
+mod samples;
 mod summary;
 mod teller;
 mod troubles;
@@ -28,9 +33,12 @@ pub use directory::Directory;
 pub use entries::{Delivered, Due, HeldBecause, Job, OpenRoute, Settlement, Take, Unsettled};
 pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
 pub use intake::{Intake, NewFile};
+pub use life::{Attempt, Episode};
+pub use queue::{Change, Listed, Selector, Touched};
+pub use samples::Sample;
 pub use summary::{Totals, WatchedFolder};
 pub use teller::{Obstacle, Teller};
-pub use troubles::{Health, Trouble};
+pub use troubles::{Health, OPERATOR, Trouble};
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "outbox.db";
@@ -52,12 +60,24 @@ const LOG_LEFT: i64 = 16 << 20;
 #[derive(Debug, Error)]
 pub enum OutboxError {
     /// SQLite's own complaint.
-    #[error("outbox {}: cannot {doing}: {source}", path.display())]
+    #[error("outbox {}: cannot {doing}: {source}{}", path.display(), hint(source))]
     Sqlite {
         /// The database file.
         path: PathBuf,
         /// What was attempted.
         doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The file is not what SQLite wrote.
+    #[error(
+        "outbox {} is damaged ({source}). Nothing is begun anew over it: stop the daemon, move the file away with its \
+         -wal and -shm, and put a backup in its place; the README says how",
+        path.display()
+    )]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
     },
@@ -128,6 +148,10 @@ impl Outbox {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut outbox = Self::connect(path, flags)?;
+        // Of effect only before the first table: then what is pruned can be given back to the disk.
+        outbox.doing("set auto_vacuum", |connection| {
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        })?;
         outbox.doing("use the write-ahead log", |connection| {
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         })?;
@@ -163,7 +187,7 @@ impl Outbox {
     fn connect(path: PathBuf, flags: OpenFlags) -> Result<Self> {
         let connection = Connection::open_with_flags(&path, flags)
             .and_then(|connection| connection.busy_timeout(BUSY_TIMEOUT).map(|()| connection))
-            .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "open it", source })?;
+            .map_err(|source| explain(path.clone(), "open it", source))?;
         connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
         // A prepared statement keeps its plan. Otherwise SQLite may plan anew for each bound value, which costs more than
         // the look-up itself when a file has a million rows.
@@ -171,6 +195,14 @@ impl Outbox {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "set it up", source })?;
         Ok(Self { connection, path })
+    }
+
+    /// The first damage that SQLite finds when it reads the whole file; `None` when it is sound.
+    pub fn is_sound(&mut self) -> Result<Option<String>> {
+        let said: String = self.doing("check the file", |connection| {
+            connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))
+        })?;
+        Ok((said != "ok").then_some(said))
     }
 
     /// Applies the schemas that are missing, each in a transaction of its own.
@@ -217,11 +249,7 @@ impl Outbox {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        work(&self.connection).map_err(|source| OutboxError::Sqlite {
-            path: self.path.clone(),
-            doing,
-            source,
-        })
+        work(&self.connection).map_err(|source| explain(self.path.clone(), doing, source))
     }
 
     /// Runs a transaction that takes the write lock at once: what it reads stays true until it commits.
@@ -247,7 +275,30 @@ fn explain(path: PathBuf, doing: &'static str, source: rusqlite::Error) -> Outbo
         rusqlite::Error::StatementChangedRows(touched) => {
             OutboxError::Touched { path, doing, expected: 1, touched }
         }
+        rusqlite::Error::SqliteFailure(error, _)
+            if matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) =>
+        {
+            OutboxError::Damaged { path, source }
+        }
         source => OutboxError::Sqlite { path, doing, source },
+    }
+}
+
+/// What would help against a fault that is the machine's.
+fn hint(source: &rusqlite::Error) -> &'static str {
+    let rusqlite::Error::SqliteFailure(error, _) = source else { return "" };
+    match error.code {
+        ErrorCode::DiskFull => "; make room on the disk, then it goes on by itself",
+        ErrorCode::ReadOnly => {
+            "; the disk or the file is write-protected: mend that, then it goes on by itself"
+        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            "; another program holds it, for example a sqlite3 shell in a transaction: close that"
+        }
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
+            "; the user who runs mailchute must be able to read and write the state folder"
+        }
+        _ => "",
     }
 }
 

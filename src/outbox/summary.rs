@@ -60,6 +60,18 @@ impl Outbox {
         })
     }
 
+    /// The files that came last, the latest first.
+    pub fn latest_files(&mut self, limit: u32) -> Result<Vec<(String, String, Counts)>> {
+        self.doing("list the latest files", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT name, coalesce(archived_as, ''), {COUNTS} FROM file ORDER BY id DESC LIMIT ?1"
+            ))?;
+            let files =
+                statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?, counts(row, 2)?)))?;
+            files.collect()
+        })
+    }
+
     /// How each folder is watched, as the daemon last said.
     pub fn watched(&mut self) -> Result<Vec<WatchedFolder>> {
         self.doing("list watched folders", |connection| {

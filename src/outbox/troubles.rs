@@ -7,6 +7,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Outbox, Result, at_most_one, millis, one, timestamp};
 
+/// The scope of an operator's pause: the only trouble that somebody else than a loop sets.
+pub const OPERATOR: &str = "operator";
+
 /// How the program is, and how serious a trouble is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -71,6 +74,28 @@ impl Outbox {
     pub fn clear_trouble(&mut self, scope: &str) -> Result<()> {
         self.write("clear a trouble", |transaction| {
             at_most_one(transaction.execute("DELETE FROM trouble WHERE scope = ?1", [scope])?)
+        })
+    }
+
+    /// Nothing is sent until [`Outbox::resume`], whatever restarts; a second pause keeps the first one's time.
+    pub fn pause(&mut self, reason: &str, now: Timestamp) -> Result<()> {
+        self.set_trouble(OPERATOR, Health::Waiting, reason, None, now)
+    }
+
+    /// Sending goes on. Says whether it was paused.
+    pub fn resume(&mut self) -> Result<bool> {
+        let was_paused = self.paused()?.is_some();
+        self.clear_trouble(OPERATOR)?;
+        Ok(was_paused)
+    }
+
+    /// The operator's reason, which may be empty, while sending is paused.
+    pub fn paused(&mut self) -> Result<Option<String>> {
+        self.doing("look for a pause", |connection| {
+            connection
+                .prepare_cached("SELECT reason FROM trouble WHERE scope = ?1")?
+                .query_row([OPERATOR], |row| row.get(0))
+                .optional()
         })
     }
 

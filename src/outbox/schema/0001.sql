@@ -81,6 +81,8 @@ CREATE INDEX entry_due ON entry (route, due_at, id) WHERE state = 'queued' AND d
 -- where did it come from? One index for all three, because it is most of the cost of taking a row in; whoever asks for
 -- waiting rows begins at the first row of the oldest file that has any (file_waiting).
 CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
+-- The operator's question: what waits for a person?
+CREATE INDEX entry_held ON entry (id) WHERE state = 'held';
 -- The question at start-up: what was under way?
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 
@@ -125,7 +127,8 @@ CREATE TABLE custom_field (
     name            TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What stands in the way, by whom it concerns: 'inbox', 'account', 'authorization', 'route members'. Gone when it is.
+-- What stands in the way, by whom it concerns: 'inbox', 'account', 'authorization', 'route members',
+-- 'configuration', and 'operator' for a pause, whose reason is the operator's own words. Gone when it is.
 CREATE TABLE trouble (
     scope  TEXT PRIMARY KEY,
     health TEXT    NOT NULL CHECK (health IN ('waiting', 'attention')),
@@ -148,3 +151,11 @@ CREATE TABLE watched (
     -- Why it is polled; empty where there are events.
     reason TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- How it went, a few times an hour, for the plots of the status page: rows delivered since the outbox began, as far as it
+-- remembers, and rows that waited.
+CREATE TABLE sample (
+    at        INTEGER PRIMARY KEY,
+    delivered INTEGER NOT NULL,
+    waiting   INTEGER NOT NULL
+) STRICT;
