@@ -133,7 +133,12 @@ fn still_there(
 
 /// Renames a file out of the inbox. If a writer has put another in its place in that moment, that one is put back.
 pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Result<()> {
-    archive::rename(path, target)?;
+    match archive::rename(path, target) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            return archive::move_across(path, fingerprint, target);
+        }
+        renamed => renamed?,
+    }
     let moved = Fingerprint::of(&fs::symlink_metadata(target)?);
     if moved.same_content(fingerprint) {
         return Ok(());

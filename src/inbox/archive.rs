@@ -9,8 +9,12 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::durable::sync_folder_of;
+use super::settle::Fingerprint;
+use super::source;
+use crate::durable::{self, sync_folder_of};
 
+/// A copy in the archive is for those who may read its receipt.
+const COPIED: u32 = 0o640;
 /// How many files of one name a folder of a day takes before something is wrong with the names.
 const MOST_OF_ONE_NAME: u32 = 1 << 20;
 /// File systems take names of 255 bytes. What is archived leaves room for a number, for `.receipt.json` and for what a
@@ -83,6 +87,24 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(from)
 }
 
+/// Moves a file to another file system: a folder of the inbox may be a mount of its own. The copy is on the disk before the
+/// file is removed, and a file that was replaced meanwhile stays for the next look.
+pub fn move_across(from: &Path, fingerprint: &Fingerprint, to: &Path) -> io::Result<()> {
+    let mut file = source::open(from)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || !Fingerprint::of(&meta).same_content(fingerprint) {
+        return Err(io::Error::other(
+            "it is no plain file, or changed while it was moved to another file system",
+        ));
+    }
+    durable::write(to, COPIED, |out| io::copy(&mut file, out).map(|_| ()))?;
+    if Fingerprint::of(&fs::symlink_metadata(from)?).same_content(fingerprint) {
+        fs::remove_file(from)?;
+        sync_folder_of(from)?;
+    }
+    Ok(())
+}
+
 /// Makes the folder of a day, and sees to it that it is on the disk before anything is moved into it. Where the inbox is
 /// not there, the spool is not mounted, and nothing is made in its place.
 pub fn day_folder(spool: &Path, kind: &str, day: &str) -> io::Result<PathBuf> {
@@ -147,5 +169,20 @@ mod tests {
             "{short}"
         );
         assert_eq!(shortened("short.csv"), "short.csv");
+    }
+
+    #[test]
+    fn a_file_is_moved_across_only_if_it_is_still_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&from, "text").unwrap();
+        let seen = Fingerprint::of(&fs::symlink_metadata(&from).unwrap());
+        assert!(
+            move_across(&from, &Fingerprint { size: 9, ..seen }, &to).is_err()
+                && from.exists()
+                && !to.exists()
+        );
+        move_across(&from, &seen, &to).unwrap();
+        assert_eq!((from.exists(), fs::read_to_string(&to).unwrap().as_str()), (false, "text"));
     }
 }
