@@ -184,7 +184,7 @@ fn the_queue_is_listed_held_released_and_dropped_and_every_row_stays_accounted_f
     insta::assert_snapshot!(said(&bench, 0, &["queue", "retry", "--all"]), @"2 entries due now.");
     insta::assert_snapshot!(said(&bench, 0, &["queue", "list", "--state", "sending"]), @"No entry.");
     said(&bench, 0, &["resume"]);
-    bench.run_once(65);
+    bench.run_once(0);
     assert_eq!(
         bench.status()["reason"],
         "1 row is held for a person to decide: `mailchute queue list --state held`"
@@ -425,7 +425,7 @@ fn an_outbox_that_cannot_be_used_is_said_and_never_begun_anew() {
             let said = said(&bench, 1, command);
             assert!(said.contains(words), "{name}, {command:?}: {said}");
         }
-        assert_eq!(fs::read(&file).unwrap(), bytes, "{name} was changed");
+        assert!(fs::read(&file).unwrap() == bytes, "{name} was changed");
     }
 }
 

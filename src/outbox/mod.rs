@@ -148,6 +148,9 @@ impl Outbox {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut outbox = Self::connect(path, flags)?;
+        // Before anything is set: what this program does not understand is left as it is, to the byte.
+        let found = outbox.version()?;
+        outbox.known(found)?;
         // Of effect only before the first table: then what is pruned can be given back to the disk.
         outbox.doing("set auto_vacuum", |connection| {
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")
