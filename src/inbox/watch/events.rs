@@ -103,3 +103,60 @@ impl Heard {
 fn has_other_names(meta: &fs::Metadata) -> bool {
     meta.nlink() > 1
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{CreateKind, Flag, RemoveKind};
+
+    use super::*;
+
+    fn event(kind: EventKind, path: &Path) -> Event {
+        Event::new(kind).add_path(path.to_owned())
+    }
+
+    const CREATED: EventKind = EventKind::Create(CreateKind::File);
+    const RENAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+
+    #[test]
+    fn a_rename_and_a_link_into_place_are_arrivals_and_a_creation_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        fs::write(&path, "x").unwrap();
+        let print = || Fingerprint::of(&fs::symlink_metadata(&path).unwrap());
+        let mut heard = Heard::default();
+        assert!(heard.take(&event(CREATED, &path)));
+        assert!(heard.knows(&path) && !heard.arrived(&path, &print()));
+        fs::hard_link(&path, folder.path().join("other")).unwrap();
+        heard.take(&event(CREATED, &path));
+        assert!(heard.arrived(&path, &print()));
+        let mut heard = Heard::default();
+        heard.take(&event(RENAMED, &path));
+        assert!(heard.arrived(&path, &print()));
+        assert!(
+            !heard.arrived(&path, &Fingerprint { inode: 0, ..print() }),
+            "the next file of that name is another"
+        );
+    }
+
+    #[test]
+    fn an_overflow_and_a_lost_folder_are_news_and_hidden_files_are_not() {
+        let mut heard = Heard::default();
+        assert!(heard.take(&Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(!heard.take(&event(RENAMED, Path::new("/x/.draft"))));
+        let removed = EventKind::Remove(RemoveKind::Folder);
+        assert!(!heard.take(&event(removed, Path::new("/x/members"))));
+        heard.folders.insert("/x/members".into());
+        assert!(heard.take(&event(removed, Path::new("/x/members"))));
+        assert!(heard.lost.contains(Path::new("/x/members")));
+    }
+
+    #[test]
+    fn what_was_heard_of_vanished_files_is_forgotten_after_the_next_look() {
+        let (mut heard, path) = (Heard::default(), Path::new("/nowhere/a.csv"));
+        heard.take(&event(RENAMED, path));
+        heard.looked(&HashSet::new());
+        assert!(heard.knows(path), "it may have come while we looked");
+        heard.looked(&HashSet::new());
+        assert!(!heard.knows(path));
+    }
+}
