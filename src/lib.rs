@@ -19,7 +19,8 @@
 //! 2. [`contact`] makes a row a contact, or a rejection with its line, field and reason.
 //! 3. [`plan`] compares contacts with what was delivered and what still waits.
 //! 4. [`outbox`] stores the plan in one transaction with the file's digest; only then the file leaves the inbox.
-//! 5. [`drain`] takes what is due, paces it, sends it, and writes down what became of it.
+//! 5. [`drain`] takes what is due, paces it, sends it, and writes down what became of it: one call for each row whose
+//!    person asked, one bulk import for thousands of those with a business relationship, whose missing rows it finds.
 //! 6. [`constant_contact`] is the only place that knows the wire; its answers are one enum.
 //! 7. [`oauth`] gets, keeps and renews the tokens.
 //!

@@ -66,7 +66,9 @@ impl Asker {
     /// Its answer is written down.
     pub(super) fn end<T>(&mut self, call: i64, reply: &Reply<T>) -> Result<(), Failure> {
         let trace = reply.trace.clone();
-        let record = CallRecord { status: trace.status, error_key: trace.error_key, message: trace.message };
+        let reached = reply.answer.may_have_reached();
+        let record =
+            CallRecord { reached, status: trace.status, error_key: trace.error_key, message: trace.message };
         self.outbox.end_account_call(call, &record, Timestamp::now()).map_err(failed)
     }
 }

@@ -144,6 +144,8 @@ pub struct Config {
     pub inbox: InboxSettings,
     /// Calls a second and a day.
     pub limits: Limits,
+    /// How long rows with implicit consent wait for company before they leave as one import.
+    pub linger: Duration,
     /// How long a row is tried before it is held for a person.
     pub give_up_after: Duration,
     /// Settled entries leave the outbox after this.
@@ -211,6 +213,7 @@ impl Config {
                 keep_done: raw.inbox.keep_done.0,
             },
             limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
+            linger: raw.delivery.linger.0,
             give_up_after: raw.delivery.give_up_after.0,
             keep_history: raw.delivery.keep_history.0,
             on_attention: raw.delivery.on_attention.clone(),
@@ -433,11 +436,6 @@ fn route(source: &Source<'_>, spanned: &Spanned<RawRoute>) -> Result<Route, Conf
         error.key = Some("route.consent".to_owned());
         return Err(error);
     };
-    if *consent.get_ref() == Consent::Implicit {
-        let problem =
-            "\"implicit\" (bulk import) is not in this version: only \"explicit\" routes can be delivered";
-        return Err(source.error_at(consent.span().start, problem));
-    }
     if raw.lists.iter().all(|list| list.trim().is_empty()) {
         let mut error =
             source.error_at(spanned.span().start, "names no list: the service needs at least one");

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -12,7 +13,10 @@ use thiserror::Error;
 use url::Url;
 
 use super::wire::{self, Raw};
-use super::{Account, Answer, CUSTOM_FIELDS, LISTS, Page, Passing, Reply, SignUp, SignedUp, Trace};
+use super::{
+    ACTIVITIES, Account, Activities, Activity, Answer, CONTACTS, CUSTOM_FIELDS, ContactsPage, LISTS, Page,
+    Passing, Reply, SignUp, SignedUp, Trace, Which,
+};
 use crate::contact::StreetAddress;
 use crate::oauth::{Tokens, USER_AGENT, Unavailable};
 
@@ -24,6 +28,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(35);
 const LARGEST_ANSWER: usize = 8 << 20;
 /// The largest page that the specification's prose allows for lists (its schema says 1,000).
 const LISTS_PER_PAGE: &str = "500";
+/// The largest page of bulk jobs, and of contacts.
+const LARGEST_PAGE: &str = "500";
+/// Uploading the largest import takes this long on a slow line (400 kbit/s); other calls are small.
+const IMPORT_TIMEOUT: Duration = Duration::from_mins(2);
 /// The largest page of custom fields; an account has 100 at most.
 const FIELDS_PER_PAGE: &str = "100";
 
@@ -66,14 +74,17 @@ impl Client {
         let token = match self.tokens.access().await {
             Ok(token) => token,
             // `ready` was asked just before; only a token that ended in between comes here.
-            Err(unavailable) => return lost(format!("no token: {unavailable}")),
+            Err(unavailable) => return failed(Passing::NotSent, format!("no token: {unavailable}")),
         };
         let request = request.header("Accept", "application/json").bearer_auth(token.secret.expose_secret());
         match receive(request).await {
-            Ok((status, body)) => {
-                read(Raw { status: status.as_u16(), body: &body, generation: token.generation })
+            Ok(Received { status, retry_after, body, .. }) => {
+                let mut reply =
+                    read(Raw { status: status.as_u16(), body: &body, generation: token.generation });
+                reply.trace.retry_after = retry_after.as_deref().and_then(wire::retry_after);
+                reply
             }
-            Err(words) => lost(words),
+            Err((fate, words)) => failed(fate, words),
         }
     }
 
@@ -85,34 +96,48 @@ impl Client {
         id: &str,
         next: Option<&str>,
     ) -> Reply<Page> {
-        let request = match next.map(|href| self.page_url(href)) {
-            None => self.http.get(self.url(endpoint)).query(&[("limit", limit)]),
-            Some(Some(url)) => self.http.request(Method::GET, url),
-            Some(None) => return lost("the next page's address leads away from the API".to_owned()),
-        };
+        let Some(request) = self.get_page(endpoint, &[("limit", limit)], next) else { return astray() };
         self.call(request, |raw| wire::page(raw, things, id)).await
+    }
+
+    /// Asks for the first page by a query, or for the next by its link; `None` if that leads away from the API.
+    fn get_page(&self, endpoint: &str, query: &[(&str, &str)], next: Option<&str>) -> Option<RequestBuilder> {
+        match next {
+            None => Some(self.http.get(self.url(endpoint)).query(query)),
+            Some(href) => self.page_url(href).map(|url| self.http.request(Method::GET, url)),
+        }
     }
 }
 
-async fn receive(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), String> {
-    receive_dated(request).await.map(|(status, body, _)| (status, body))
+fn astray<T>() -> Reply<T> {
+    lost("the next page's address leads away from the API".to_owned())
 }
 
-/// An answer with the service's clock, as its header `Date` has it.
-pub(super) async fn receive_dated(
-    request: RequestBuilder,
-) -> Result<(StatusCode, Vec<u8>, Option<String>), String> {
-    let mut answer = request.send().await.map_err(|error| words(&error))?;
+/// An answer with what is read of its head.
+pub(super) struct Received {
+    pub(super) status: StatusCode,
+    retry_after: Option<String>,
+    /// The service's clock, as its header `Date` has it.
+    pub(super) date: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+pub(super) async fn receive(request: RequestBuilder) -> Result<Received, (Passing, String)> {
+    let mut answer = request.send().await.map_err(|error| {
+        let fate = if error.is_connect() { Passing::NotSent } else { Passing::Lost };
+        (fate, words(&error))
+    })?;
     let status = answer.status();
-    let date = answer.headers().get("Date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (retry_after, date) = (header(reqwest::header::RETRY_AFTER), header(reqwest::header::DATE));
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| words(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| (Passing::Lost, words(&error)))? {
         if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(format!("the answer is larger than {LARGEST_ANSWER} bytes"));
+            return Err((Passing::Lost, format!("the answer is larger than {LARGEST_ANSWER} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok((status, body, date))
+    Ok(Received { status, retry_after, date, body })
 }
 
 /// The error with its causes and without the address, which `reqwest` would repeat in each.
@@ -127,7 +152,11 @@ fn words(error: &reqwest::Error) -> String {
 }
 
 pub(super) fn lost<T>(words: String) -> Reply<T> {
-    Reply { answer: Answer::Later(Passing::Lost), trace: Trace { message: Some(words), ..Trace::default() } }
+    failed(Passing::Lost, words)
+}
+
+pub(super) fn failed<T>(fate: Passing, words: String) -> Reply<T> {
+    Reply { answer: Answer::Later(fate), trace: Trace { message: Some(words), ..Trace::default() } }
 }
 
 impl Account for Client {
@@ -151,6 +180,43 @@ impl Account for Client {
 
     async fn custom_fields(&self, page: Option<&str>) -> Reply<Page> {
         self.page(CUSTOM_FIELDS, FIELDS_PER_PAGE, "custom_fields", "custom_field_id", page).await
+    }
+
+    async fn import(&self, body: Vec<u8>) -> Reply<Activity> {
+        let request = self.http.post(self.url("activities/contacts_json_import"));
+        let request = request.header("Content-Type", "application/json").body(body).timeout(IMPORT_TIMEOUT);
+        self.call(request, wire::import).await
+    }
+
+    async fn activity(&self, id: &str) -> Reply<Option<Activity>> {
+        let request = self.http.get(self.url(&format!("{ACTIVITIES}/{id}")));
+        self.call(request, wire::activity).await
+    }
+
+    async fn activities(&self, page: Option<&str>) -> Reply<Activities> {
+        let Some(request) = self.get_page(ACTIVITIES, &[("limit", LARGEST_PAGE)], page) else {
+            return astray();
+        };
+        self.call(request, wire::activities).await
+    }
+
+    async fn contacts(&self, which: &Which) -> Reply<ContactsPage> {
+        let (since, limit) = (|at: &Timestamp| at.to_string(), ("limit", LARGEST_PAGE));
+        let request = match which {
+            Which::Address(address) => {
+                let query = [("status", "all"), ("include", "list_memberships"), ("email", address)];
+                self.get_page(CONTACTS, &query, None)
+            }
+            Which::Unsubscribed => {
+                self.get_page(CONTACTS, &[("status", "unsubscribed"), ("include_count", "true"), limit], None)
+            }
+            Which::OnList { list, since: at } => {
+                self.get_page(CONTACTS, &[("lists", list), ("updated_after", &since(at)), limit], None)
+            }
+            Which::Next(href) => self.get_page(CONTACTS, &[], Some(href)),
+        };
+        let Some(request) = request else { return astray() };
+        self.call(request, wire::contacts).await
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, lost, receive_dated};
+use super::client::{Client, Received, failed, lost, receive};
 use super::wire::{self, Raw};
 use super::{Reply, Trace};
 
@@ -16,8 +16,6 @@ use super::{Reply, Trace};
 pub const PRIVILEGES: &str = "account_user_privileges";
 /// The endpoint that names the account, as the history names it.
 pub const SUMMARY: &str = "account_summary";
-/// The endpoint that finds contacts, as the history names it.
-pub const CONTACTS: &str = "contacts";
 
 /// What the account holds for an address.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -73,13 +71,13 @@ impl Client {
             Err(unavailable) => return (lost(format!("no token: {unavailable}")), None),
         };
         let request = self.http.get(url).header("Accept", "application/json");
-        match receive_dated(request.bearer_auth(token.secret.expose_secret())).await {
-            Ok((status, body, date)) => {
+        match receive(request.bearer_auth(token.secret.expose_secret())).await {
+            Ok(Received { status, body, date, .. }) => {
                 let raw = Raw { status: status.as_u16(), body: &body, generation: token.generation };
                 let reply = wire::interpret(raw, |body| read(&serde_json::from_slice(body).ok()?));
                 (reply, date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok()).map(|at| at.timestamp()))
             }
-            Err(words) => (lost(words), None),
+            Err((fate, words)) => (failed(fate, words), None),
         }
     }
 }

@@ -5,13 +5,17 @@
 //! history. Leaves pacing, retrying and deciding to `drain`.
 
 mod client;
+mod import;
 mod look;
 mod wire;
 
-use std::{collections::BTreeMap, future::Future};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 pub use client::{Client, ClientError};
-pub use look::{CONTACTS, Held, PRIVILEGES, SUMMARY, words};
+pub use import::ImportBody;
+pub use look::{Held, PRIVILEGES, SUMMARY, words};
+
+use jiff::Timestamp;
 
 use crate::contact::Contact;
 use crate::oauth::Unavailable;
@@ -22,6 +26,13 @@ pub const SIGN_UP: &str = "sign_up_form";
 pub const LISTS: &str = "contact_lists";
 /// The endpoint that lists the account's custom fields, as the history names it.
 pub const CUSTOM_FIELDS: &str = "contact_custom_fields";
+
+/// The endpoint of the bulk import, as the history names it.
+pub const IMPORT: &str = "contacts_json_import";
+/// The endpoint that tells how bulk jobs are getting on, as the history names it.
+pub const ACTIVITIES: &str = "activities";
+/// The endpoint that lists contacts, as the history names it.
+pub const CONTACTS: &str = "contacts";
 
 /// What the account answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +72,22 @@ pub enum Answer<T> {
     Quota,
 }
 
+impl<T> Answer<T> {
+    /// Whether the call may have reached the contact. What a limit, a token or a missing connection stops surely did not.
+    #[must_use]
+    pub fn may_have_reached(&self) -> bool {
+        !matches!(
+            self,
+            Self::LoginNeeded { .. }
+                | Self::Forbidden { .. }
+                | Self::Quota
+                | Self::Later(
+                    Passing::Throttled | Passing::UnknownLimit | Passing::QueueFull | Passing::NotSent
+                )
+        )
+    }
+}
+
 /// Why a call can be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passing {
@@ -74,6 +101,8 @@ pub enum Passing {
     Conflict,
     /// The service is in trouble.
     Server,
+    /// There was no connection: the call never left.
+    NotSent,
     /// No answer came, or half of one: it may have been done.
     Lost,
     /// An answer that is none: a page, nothing, or JSON without what was asked for.
@@ -89,6 +118,33 @@ pub struct Trace {
     pub error_key: Option<String>,
     /// The service's or the network's words.
     pub message: Option<String>,
+    /// When it may be tried again, should the service ever say so.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// The two forms of a Retry-After header (RFC 9110, 10.2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After a time.
+    In(Duration),
+    /// At a time.
+    At(Timestamp),
+}
+
+/// A service that wants to be left alone for longer than this is asked again all the same.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+
+impl Trace {
+    /// When to try again: when the service says so, else after a pause.
+    #[must_use]
+    pub fn retry_at(&self, now: Timestamp, pause: Duration) -> Timestamp {
+        let after = |pause: Duration| now.checked_add(pause).unwrap_or(Timestamp::MAX);
+        match self.retry_after {
+            None => after(pause),
+            Some(RetryAfter::In(wait)) => after(wait.min(LONGEST_RETRY_AFTER)),
+            Some(RetryAfter::At(at)) => at.clamp(now, after(LONGEST_RETRY_AFTER)),
+        }
+    }
 }
 
 /// An answer with its trace.
@@ -129,6 +185,96 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// How far a bulk job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Not at its end. A state that is not known counts as this.
+    UnderWay,
+    /// At its end. What became of the rows is in the tally, as far as the service says it.
+    Completed,
+    /// Over without being done: failed, cancelled or timed out.
+    Failed,
+}
+
+/// What a bulk import counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows, with one more for a header in some answers.
+    pub items: u64,
+    /// Contacts, those included that could not be put on a list.
+    pub persons: u64,
+    /// Rows that the service refused: beyond repair, or for a person to repair.
+    pub refused: u64,
+    /// Contacts that had unsubscribed and were not put on a list.
+    pub unsubscribed: u64,
+}
+
+/// A bulk job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// The account's name for it.
+    pub activity_id: String,
+    /// How far it is.
+    pub progress: Progress,
+    /// The service's word for that.
+    pub state: String,
+    /// When the service took it.
+    pub created_at: Option<Timestamp>,
+    /// What it counted.
+    pub tally: Tally,
+}
+
+/// A page of bulk jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activities {
+    /// The jobs.
+    pub items: Vec<Activity>,
+    /// Where the next page is.
+    pub next: Option<String>,
+}
+
+/// Which contacts are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The one of an address, whatever became of it.
+    Address(String),
+    /// All who unsubscribed.
+    Unsubscribed,
+    /// Those on a list that changed since a time.
+    OnList {
+        /// The list's id.
+        list: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The next page of an earlier question, by its address.
+    Next(String),
+}
+
+/// A contact as the account shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The address.
+    pub address: String,
+    /// The person left, or the account took it off all lists.
+    pub unsubscribed: bool,
+    /// A person at the account deleted it.
+    pub deleted: bool,
+    /// The ids of its lists, if they were asked for.
+    pub lists: Vec<String>,
+}
+
+/// A page of contacts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContactsPage {
+    /// The contacts.
+    pub items: Vec<Shown>,
+    /// Where the next page is.
+    pub next: Option<String>,
+    /// How many there are on all pages, if the service said.
+    pub count: Option<u64>,
+}
+
 /// The account as the drain sees it; a test can put another in its place.
 pub trait Account: Send + Sync + 'static {
     /// Makes sure that there is a token to call with, so that no call is counted that could not be made.
@@ -145,4 +291,16 @@ pub trait Account: Send + Sync + 'static {
 
     /// A page of the account's custom fields.
     fn custom_fields(&self, page: Option<&str>) -> impl Future<Output = Reply<Page>> + Send;
+
+    /// Hands over a bulk import.
+    fn import(&self, body: Vec<u8>) -> impl Future<Output = Reply<Activity>> + Send;
+
+    /// How a bulk job is getting on; `None` when the account knows of no such job.
+    fn activity(&self, id: &str) -> impl Future<Output = Reply<Option<Activity>>> + Send;
+
+    /// A page of the account's bulk jobs of the last ten days.
+    fn activities(&self, page: Option<&str>) -> impl Future<Output = Reply<Activities>> + Send;
+
+    /// A page of contacts.
+    fn contacts(&self, which: &Which) -> impl Future<Output = Reply<ContactsPage>> + Send;
 }

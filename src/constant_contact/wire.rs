@@ -3,10 +3,15 @@
 //! Pure. Promises one meaning for every answer, in any of the four shapes of error body and on any status, and that a
 //! success is believed only when the field that proves it is there.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Page, Passing, Reply, SignedUp, Trace};
+use super::{
+    Activities, Activity, Answer, ContactsPage, Page, Passing, Progress, Reply, RetryAfter, Shown, SignedUp,
+    Tally, Trace,
+};
 
 /// The longest piece of somebody else's words that the history keeps.
 const WORDS_KEPT: usize = 300;
@@ -46,6 +51,16 @@ pub(super) struct Raw<'a> {
     pub(super) generation: u64,
 }
 
+/// What a Retry-After header says: seconds, or a date.
+pub(super) fn retry_after(header: &str) -> Option<RetryAfter> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(RetryAfter::In(Duration::from_secs(seconds)));
+    }
+    let date = jiff::fmt::rfc2822::parse(header).ok()?;
+    Some(RetryAfter::At(date.timestamp()))
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct ErrorBody {
     error_key: Option<String>,
@@ -82,12 +97,88 @@ pub(super) fn sign_up(raw: Raw<'_>) -> Reply<SignedUp> {
 pub(super) fn page(raw: Raw<'_>, things: &str, id: &str) -> Reply<Page> {
     interpret(raw, |body| {
         let body: Value = serde_json::from_slice(body).ok()?;
-        let text = |thing: &Value, name: &str| thing.get(name).and_then(Value::as_str).map(str::to_owned);
         let items = body.get(things)?.as_array()?;
         let items = items.iter().map(|thing| Some((text(thing, id)?, text(thing, "name")?)));
-        let next = body.pointer("/_links/next/href").and_then(Value::as_str).map(str::to_owned);
-        Some(Page { items: items.collect::<Option<_>>()?, next })
+        Some(Page { items: items.collect::<Option<_>>()?, next: next(&body) })
     })
+}
+
+/// What the answer to a bulk import means: the job's id.
+pub(super) fn import(raw: Raw<'_>) -> Reply<Activity> {
+    interpret(raw, |body| one_activity(&serde_json::from_slice(body).ok()?))
+}
+
+/// What the answer about one bulk job means.
+pub(super) fn activity(raw: Raw<'_>) -> Reply<Option<Activity>> {
+    if raw.status == 404 && complaint(raw.body).by_the_service {
+        let trace = Trace { status: Some(raw.status), ..Trace::default() };
+        return Reply { answer: Answer::Done(None), trace };
+    }
+    interpret(raw, |body| one_activity(&serde_json::from_slice(body).ok()?).map(Some))
+}
+
+/// What a page of bulk jobs means.
+pub(super) fn activities(raw: Raw<'_>) -> Reply<Activities> {
+    interpret(raw, |body| {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let items = body.get("activities")?.as_array()?.iter().map(one_activity);
+        Some(Activities { items: items.collect::<Option<_>>()?, next: next(&body) })
+    })
+}
+
+fn one_activity(body: &Value) -> Option<Activity> {
+    let state = text(body, "state").unwrap_or_default();
+    let count =
+        |name: &str| body.pointer(&format!("/status/{name}")).and_then(Value::as_u64).unwrap_or_default();
+    Some(Activity {
+        activity_id: text(body, "activity_id").filter(|id| !id.is_empty())?,
+        progress: match state.as_str() {
+            "completed" => Progress::Completed,
+            "failed" | "cancelled" | "timed_out" => Progress::Failed,
+            _ => Progress::UnderWay,
+        },
+        state,
+        created_at: text(body, "created_at").and_then(|time| time.parse().ok()),
+        tally: Tally {
+            items: count("items_total_count"),
+            persons: count("person_count"),
+            refused: count("error_count") + count("correctable_count"),
+            unsubscribed: count("cannot_add_to_list_count"),
+        },
+    })
+}
+
+/// What a page of contacts means. Contacts without an address (telephone numbers have some) are passed over.
+pub(super) fn contacts(raw: Raw<'_>) -> Reply<ContactsPage> {
+    interpret(raw, |body| {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let items = body.get("contacts")?.as_array()?.iter().filter_map(|contact| {
+            let email = contact.get("email_address")?;
+            Some(Shown {
+                address: text(email, "address")?,
+                unsubscribed: text(email, "permission_to_send").as_deref() == Some("unsubscribed"),
+                deleted: contact.get("deleted_at").is_some_and(|at| !at.is_null()),
+                lists: contact
+                    .get("list_memberships")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|id| id.as_str().map(str::to_owned))
+                    .collect(),
+            })
+        });
+        let count = body.get("contacts_count").and_then(Value::as_u64);
+        Some(ContactsPage { items: items.collect(), next: next(&body), count })
+    })
+}
+
+fn text(thing: &Value, name: &str) -> Option<String> {
+    thing.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Where the next page is: the last one has no link, an empty one, or none of it.
+fn next(body: &Value) -> Option<String> {
+    body.pointer("/_links/next/href").and_then(Value::as_str).map(str::to_owned)
 }
 
 pub(super) fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -> Reply<T> {
@@ -107,7 +198,8 @@ pub(super) fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -
     let complaint = complaint(raw.body);
     let answer = refusal(raw, &complaint);
     let message = complaint.message.or_else(|| Some(words(raw.body)).filter(|words| !words.is_empty()));
-    Reply { answer, trace: Trace { status: Some(raw.status), error_key: complaint.key, message } }
+    let trace = Trace { status: Some(raw.status), error_key: complaint.key, message, retry_after: None };
+    Reply { answer, trace }
 }
 
 fn refusal<T>(raw: Raw<'_>, complaint: &Complaint) -> Answer<T> {
@@ -281,6 +373,71 @@ mod tests {
             assert_eq!(meaning(status, HTML), Answer::Later(Passing::Rubbish), "{status}");
         }
         assert_eq!(meaning(400, r#"{"message":"Bad Request"}"#), Answer::Later(Passing::Rubbish));
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_are_read_and_none_is_believed_for_longer_than_a_day() {
+        let date = "2015-10-21T07:28:00Z".parse().unwrap();
+        assert_eq!(retry_after(" 120 "), Some(RetryAfter::In(Duration::from_mins(2))));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(RetryAfter::At(date)));
+        assert_eq!(retry_after("soon"), None);
+        let (now, day) = (jiff::Timestamp::UNIX_EPOCH, Duration::from_hours(24));
+        let at =
+            |retry_after| Trace { retry_after, ..Trace::default() }.retry_at(now, Duration::from_secs(2));
+        assert_eq!(at(None), now.checked_add(Duration::from_secs(2)).unwrap());
+        assert_eq!(
+            at(Some(RetryAfter::In(Duration::from_secs(9)))),
+            now.checked_add(Duration::from_secs(9)).unwrap()
+        );
+        assert_eq!(at(Some(RetryAfter::In(day * 30))), now.checked_add(day).unwrap());
+        assert_eq!(at(Some(RetryAfter::At(date))), now.checked_add(day).unwrap());
+    }
+
+    #[test]
+    fn a_bulk_job_is_believed_with_its_id_and_its_end_is_known_by_its_word() {
+        let read =
+            |status: u16, body: &str| activity(Raw { status, body: body.as_bytes(), generation: 1 }).answer;
+        let job = |state: &str| {
+            format!(
+                r#"{{"activity_id":"a-1","state":"{state}","created_at":"2026-01-01T00:00:00Z","activity_errors":[{{"message":"x"}}],"status":{{"items_total_count":4,"person_count":2,"error_count":1,"correctable_count":2,"cannot_add_to_list_count":3}}}}"#
+            )
+        };
+        for (state, progress) in [
+            ("initialized", Progress::UnderWay),
+            ("processing", Progress::UnderWay),
+            ("unheard_of", Progress::UnderWay),
+            ("completed", Progress::Completed),
+            ("failed", Progress::Failed),
+            ("cancelled", Progress::Failed),
+            ("timed_out", Progress::Failed),
+        ] {
+            let Answer::Done(Some(found)) = read(200, &job(state)) else { panic!("{state}") };
+            assert_eq!(found.progress, progress, "{state}");
+            assert_eq!(found.tally, Tally { items: 4, persons: 2, refused: 3, unsubscribed: 3 });
+        }
+        assert_eq!(read(404, r#"[{"error_key":"x","error_message":"gone"}]"#), Answer::Done(None));
+        assert_eq!(read(404, HTML), Answer::Later(Passing::Rubbish), "a page does not know of jobs");
+        assert_eq!(read(200, "{}"), Answer::Later(Passing::Rubbish));
+        let taken = |body: &str| import(Raw { status: 201, body: body.as_bytes(), generation: 1 }).answer;
+        assert!(matches!(taken(r#"{"activity_id":"a-1"}"#), Answer::Done(job) if job.activity_id == "a-1"));
+        assert_eq!(taken(r#"{"activity_id":null}"#), Answer::Later(Passing::Rubbish));
+    }
+
+    #[test]
+    fn a_contact_says_whether_it_left_or_was_deleted() {
+        let body = r#"{"contacts":[{"email_address":{"address":"a@b.c","permission_to_send":"unsubscribed"}},{"sms_channel":{}},{"email_address":{"address":"d@e.f","permission_to_send":"implicit"},"deleted_at":"2026-01-01"}],"contacts_count":3}"#;
+        let Answer::Done(page) = contacts(Raw { status: 200, body: body.as_bytes(), generation: 1 }).answer
+        else {
+            panic!("no page");
+        };
+        let shown = |address: &str, unsubscribed, deleted| Shown {
+            address: address.into(),
+            unsubscribed,
+            deleted,
+            lists: Vec::new(),
+        };
+        assert_eq!(page.items, [shown("a@b.c", true, false), shown("d@e.f", false, true)]);
+        assert_eq!((page.count, page.next), (Some(3), None));
     }
 
     #[test]

@@ -335,6 +335,7 @@ fn open(
         account,
         routes: config.routes.clone(),
         limits: config.limits,
+        linger: config.linger,
         give_up_after: config.give_up_after,
         clock: clock.clone(),
         wake: drain_wake.clone(),

@@ -3,16 +3,18 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::Drain;
+use super::imports::Asked;
 use super::pace::Departure;
 use super::verdict::{History, verdict};
-use crate::constant_contact::{Account, Answer, Reply, SignUp, SignedUp, Trace};
+use crate::constant_contact::{Account, Answer, Passing, Reply, SignUp, SignedUp, Trace};
 use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Settlement};
 
 /// An answered call.
-pub(super) struct Landed {
-    job: Job,
-    departure: Departure,
-    reply: Reply<SignedUp>,
+pub(super) enum Landed {
+    /// About a row.
+    Row { job: Box<Job>, departure: Departure, reply: Reply<SignedUp> },
+    /// About imports.
+    Bulk { call: i64, departure: Departure, asked: Box<Asked> },
 }
 
 /// What is to be written about a job.
@@ -22,8 +24,14 @@ pub(super) struct Fate {
     record: CallRecord,
 }
 
-pub(super) fn record(trace: Trace) -> CallRecord {
-    CallRecord { status: trace.status, error_key: trace.error_key, message: trace.message }
+pub(super) fn record<T>(answer: &Answer<T>, trace: Trace) -> CallRecord {
+    let reached = answer.may_have_reached();
+    CallRecord { reached, status: trace.status, error_key: trace.error_key, message: trace.message }
+}
+
+/// Whether the service said that it was one call too many in a second.
+pub(super) fn is_throttled<T>(answer: &Answer<T>) -> bool {
+    matches!(answer, Answer::Later(Passing::Throttled | Passing::UnknownLimit))
 }
 
 impl<A: Account> Drain<A> {
@@ -37,11 +45,11 @@ impl<A: Account> Drain<A> {
                 return self.write(Fate { job, settlement, record }).await;
             }
         };
-        let departure = self.pace.leave();
+        let departure = self.pace.leave(Instant::now());
         let account = Arc::clone(&self.parts.account);
         self.under_way.push(Box::pin(async move {
             let reply = account.sign_up(&sign_up).await;
-            Landed { job, departure, reply }
+            Landed::Row { job: Box::new(job), departure, reply }
         }));
         Ok(())
     }
@@ -71,8 +79,19 @@ impl<A: Account> Drain<A> {
 
     /// An answer came: what it says about the account goes to the gate, what it says about the row to the outbox.
     pub(super) async fn land(&mut self, landed: Landed) -> Result<(), OutboxError> {
-        let Landed { job, departure, reply } = landed;
-        self.pace.answered(departure, Instant::now());
+        match landed {
+            Landed::Row { job, departure, reply } => {
+                self.pace.answered(departure, Instant::now(), is_throttled(&reply.answer));
+                self.land_row(*job, reply).await
+            }
+            Landed::Bulk { call, departure, asked } => {
+                self.pace.answered(departure, Instant::now(), asked.was_throttled());
+                self.land_bulk(call, *asked).await
+            }
+        }
+    }
+
+    async fn land_row(&mut self, job: Job, reply: Reply<SignedUp>) -> Result<(), OutboxError> {
         let now = self.parts.clock.now();
         tracing::debug!(
             entry = job.entry(),
@@ -91,7 +110,8 @@ impl<A: Account> Drain<A> {
             self.gate.ask_directory_again(now);
         }
         // The row first: what is known of the account is found out again, an answer is not.
-        let written = self.write(Fate { job, settlement, record: record(reply.trace.clone()) }).await;
+        let written =
+            self.write(Fate { job, settlement, record: record(&reply.answer, reply.trace.clone()) }).await;
         self.heed(&reply.answer, &reply.trace, now).await?;
         written
     }
@@ -124,6 +144,9 @@ impl<A: Account> Drain<A> {
     pub(super) async fn write_again(&mut self) -> Result<(), OutboxError> {
         while let Some(fate) = self.unwritten.pop() {
             self.write(fate).await?;
+        }
+        while let Some(written) = self.unwritten_steps.pop() {
+            self.write_bulk(written).await?;
         }
         Ok(())
     }

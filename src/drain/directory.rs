@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::calls::record;
+use super::calls::{is_throttled, record};
 use super::lanes::Lanes;
 use super::{Drain, Step};
 use crate::constant_contact::{Account, Answer, CUSTOM_FIELDS, LISTS, Page, Reply};
@@ -31,7 +31,7 @@ impl<A: Account> Drain<A> {
 
     /// When lists may be read again, if rows wait for that.
     pub(super) fn next_directory_look(&self, waiting: &[(String, u64)]) -> Option<Timestamp> {
-        let worth_it = self.lists_may_appear || self.directory.read_at.is_none();
+        let worth_it = !self.once || self.directory.read_at.is_none();
         (worth_it && self.blocked_and_waiting(waiting)).then(|| self.gate.directory_again_at())
     }
 
@@ -99,15 +99,15 @@ impl<A: Account> Drain<A> {
             self.day_is_spent(now).await?;
             return Ok(None);
         };
-        let departure = self.pace.leave();
+        let departure = self.pace.leave(Instant::now());
         let Reply { answer, trace } = match part {
             Part::Lists => self.parts.account.lists(next).await,
             Part::CustomFields => self.parts.account.custom_fields(next).await,
         };
-        self.pace.answered(departure, Instant::now());
+        self.pace.answered(departure, Instant::now(), is_throttled(&answer));
         let now = self.parts.clock.now();
         self.heed(&answer, &trace, now).await?;
-        let record = record(trace);
+        let record = record(&answer, trace);
         self.parts.outbox.ask(move |outbox| outbox.end_account_call(call, &record, now)).await?;
         Ok(match answer {
             Answer::Done(page) => Some(page),

@@ -19,8 +19,6 @@ pub(super) const QUOTA_UNTIL: &str = "quota_until";
 const THROTTLED_PAUSE: Duration = Duration::from_secs(2);
 /// A limit without a name that lasts this long is the day's.
 const UNKNOWN_LIMIT_IS_THE_DAYS_AFTER: Duration = Duration::from_mins(5);
-/// Bulk activities finish in minutes.
-const QUEUE_PAUSE: Duration = Duration::from_mins(1);
 /// A person who grants a missing right waits no longer than this for it to be noticed, and the day's calls last.
 const FORBIDDEN_PAUSE: Duration = Duration::from_mins(5);
 /// How soon a new authorization is taken up.
@@ -53,6 +51,8 @@ pub(super) struct Gate {
     outage: Outage,
     pause_until: Option<Timestamp>,
     quota_until: Option<Timestamp>,
+    /// Until when our own count has no more calls for the backlog.
+    spent_until: Option<Timestamp>,
     unknown_limit_since: Option<Timestamp>,
     login_needed: bool,
     forbidden: Option<String>,
@@ -68,6 +68,7 @@ impl Gate {
             outage: Outage::default(),
             pause_until: None,
             quota_until,
+            spent_until: None,
             unknown_limit_since: None,
             login_needed: false,
             forbidden: None,
@@ -76,6 +77,10 @@ impl Gate {
                 .map_or(Timestamp::MIN, |at| plus(at, DIRECTORY_AGAIN_AFTER)),
             directory_wanted: false,
         }
+    }
+
+    pub(super) fn day_is_spent_until(&mut self, until: Timestamp) {
+        self.spent_until = Some(until);
     }
 
     pub(super) fn probes(&self) -> bool {
@@ -93,6 +98,11 @@ impl Gate {
 
     pub(super) fn login_is_needed(&self) -> bool {
         self.login_needed
+    }
+
+    /// Whether a new reading of lists and fields would be granted now.
+    pub(super) fn may_ask_directory_again(&self, now: Timestamp) -> bool {
+        self.directory_again_at <= now
     }
 
     /// Asks for a new reading of lists and fields, unless there was one just now. Says whether there will be one.
@@ -145,6 +155,16 @@ pub(super) fn plus(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 impl<A: Account> Drain<A> {
+    /// Whether the account can be asked before long, as far as is known.
+    pub(super) fn may_ask(&self, now: Timestamp) -> bool {
+        let soon = plus(now, Duration::from_mins(1));
+        !self.gate.login_needed
+            && self.gate.forbidden.is_none()
+            && !self.gate.outage.is_open()
+            && self.gate.spent_until.is_none_or(|until| until <= now)
+            && self.gate.closed_until(now).is_none_or(|until| until <= soon)
+    }
+
     /// Until when nothing may be sent; `None` when a call may leave as far as the account is concerned.
     pub(super) async fn closed(&mut self, now: Timestamp) -> Result<Option<Timestamp>, OutboxError> {
         if let Some(until) = self.gate.closed_until(now) {
@@ -193,10 +213,11 @@ impl<A: Account> Drain<A> {
                 return self.teller.tell("account", Some(Obstacle::attention(words))).await;
             }
             Answer::Quota => return self.quota(now).await,
-            Answer::Later(Passing::Throttled) => self.gate.pause(plus(now, THROTTLED_PAUSE)),
-            Answer::Later(Passing::QueueFull) => self.gate.pause(plus(now, QUEUE_PAUSE)),
-            Answer::Later(Passing::UnknownLimit) => return self.unknown_limit(now).await,
-            Answer::Later(Passing::Server | Passing::Lost | Passing::Rubbish) => {
+            Answer::Later(Passing::Throttled) => self.gate.pause(trace.retry_at(now, THROTTLED_PAUSE)),
+            // Too many bulk activities are no reason for sign-ups to wait: the import itself waits.
+            Answer::Later(Passing::QueueFull) => {}
+            Answer::Later(Passing::UnknownLimit) => return self.unknown_limit(trace, now).await,
+            Answer::Later(Passing::Server | Passing::NotSent | Passing::Lost | Passing::Rubbish) => {
                 return self.did_not_get_through(trace, now).await;
             }
             Answer::Done(_)
@@ -217,6 +238,9 @@ impl<A: Account> Drain<A> {
 
     async fn did_not_get_through(&mut self, trace: &Trace, now: Timestamp) -> Result<(), OutboxError> {
         self.gate.outage.failed(now);
+        if trace.retry_after.is_some() {
+            self.gate.pause(trace.retry_at(now, Duration::ZERO));
+        }
         if !self.gate.outage.is_open() {
             return Ok(());
         }
@@ -252,12 +276,12 @@ impl<A: Account> Drain<A> {
         }
     }
 
-    async fn unknown_limit(&mut self, now: Timestamp) -> Result<(), OutboxError> {
+    async fn unknown_limit(&mut self, trace: &Trace, now: Timestamp) -> Result<(), OutboxError> {
         let since = *self.gate.unknown_limit_since.get_or_insert(now);
         if plus(since, UNKNOWN_LIMIT_IS_THE_DAYS_AFTER) <= now {
             return self.quota(now).await;
         }
-        self.gate.pause(plus(now, THROTTLED_PAUSE));
+        self.gate.pause(trace.retry_at(now, THROTTLED_PAUSE));
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Route, nearest};
+use crate::config::{Consent, Route, nearest};
 use crate::outbox::{Directory, OpenRoute};
 
 /// How many of the account's lists a message names; with more nobody would read them.
@@ -16,8 +16,21 @@ const LISTS_NAMED: usize = 20;
 pub struct Lane {
     /// As the outbox asks for it.
     pub open: OpenRoute,
+    /// Row by row, or in bulk.
+    pub consent: Consent,
     /// Its lists' ids.
     pub lists: Vec<String>,
+}
+
+/// Routes that share their imports because their lists are the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkLane {
+    /// The set of lists, as one string that is equal for equal sets.
+    pub lists: String,
+    /// Its lists' ids.
+    pub list_ids: Vec<String>,
+    /// The folders of its routes.
+    pub folders: Vec<String>,
 }
 
 /// The routes, sorted into those that can be sent and those that cannot.
@@ -39,7 +52,7 @@ impl Lanes {
             match ids {
                 Ok(lists) => {
                     let open = OpenRoute { folder: route.folder.clone(), lists: route.lists_key() };
-                    lanes.open.insert(route.folder.clone(), Lane { open, lists });
+                    lanes.open.insert(route.folder.clone(), Lane { open, consent: route.consent, lists });
                 }
                 Err(reason) => {
                     lanes.blocked.insert(route.folder.clone(), reason);
@@ -49,10 +62,26 @@ impl Lanes {
         lanes
     }
 
-    /// The open routes as the outbox asks for them.
+    /// The open routes whose rows go one by one, as the outbox asks for them.
     #[must_use]
     pub fn routes(&self) -> Vec<OpenRoute> {
-        self.open.values().map(|lane| lane.open.clone()).collect()
+        let single = self.open.values().filter(|lane| lane.consent == Consent::Explicit);
+        single.map(|lane| lane.open.clone()).collect()
+    }
+
+    /// The open routes whose rows go in bulk, by their sets of lists.
+    #[must_use]
+    pub fn bulk(&self) -> Vec<BulkLane> {
+        let mut lanes: BTreeMap<&str, BulkLane> = BTreeMap::new();
+        for lane in self.open.values().filter(|lane| lane.consent == Consent::Implicit) {
+            let bulk = lanes.entry(&lane.open.lists).or_insert_with(|| BulkLane {
+                lists: lane.open.lists.clone(),
+                list_ids: lane.lists.clone(),
+                folders: Vec::new(),
+            });
+            bulk.folders.push(lane.open.folder.clone());
+        }
+        lanes.into_values().collect()
     }
 }
 
@@ -74,7 +103,6 @@ fn id(name: &str, directory: &Directory) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Consent;
 
     fn route(folder: &str, lists: &[&str]) -> Route {
         Route {

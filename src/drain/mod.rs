@@ -8,6 +8,7 @@
 mod calls;
 mod directory;
 mod gate;
+mod imports;
 mod lanes;
 mod outage;
 mod pace;
@@ -39,6 +40,10 @@ use crate::wake::Wake;
 
 /// More calls under way than this would not go faster at the service's limit, and each could be in doubt after a crash.
 const UNDER_WAY: usize = 8;
+/// A call about imports moves 36,000 rows: one in eight is enough for it, however many sign-ups there are.
+const ROWS_BEFORE_AN_IMPORT: u32 = 7;
+/// One call in so many of a day's is left for live sign-ups and for asking about tokens.
+const RESERVE: u32 = 20;
 /// After a write failed (a full disk, a stray lock), how long until it is tried again.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long answers are waited for when the daemon stops; systemd and people expect it to be gone within five seconds.
@@ -57,6 +62,8 @@ pub struct Parts<A> {
     pub routes: Vec<Route>,
     /// How fast, and how many a day.
     pub limits: Limits,
+    /// How long rows with implicit consent wait for company.
+    pub linger: Duration,
     /// How long a row is tried.
     pub give_up_after: Duration,
     /// The time.
@@ -78,10 +85,41 @@ pub struct Drain<A> {
     directory: Directory,
     /// A row reached its end since somebody last asked.
     progressed: bool,
-    /// Lists that are missing are looked for again and again: a daemon has the time, `run --once` has not.
-    lists_may_appear: bool,
+    /// Import steps that could not be written down yet.
+    unwritten_steps: Vec<imports::Written>,
+    bulk: imports::Bulk,
+    turn: Turn,
+    /// `run --once`: it has not the time to wait for company or for lists that may appear.
+    once: bool,
     /// What `status` is told, so that it is written only when it changes.
     teller: Teller,
+}
+
+/// The ways to the account, which take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Rows,
+    Imports,
+}
+
+/// Whose turn it is: rows come first, but imports are not starved by them.
+#[derive(Debug, Default)]
+struct Turn {
+    rows: u32,
+}
+
+impl Turn {
+    fn order(&self) -> [Lane; 2] {
+        if self.rows < ROWS_BEFORE_AN_IMPORT {
+            [Lane::Rows, Lane::Imports]
+        } else {
+            [Lane::Imports, Lane::Rows]
+        }
+    }
+
+    fn took(&mut self, lane: Lane) {
+        self.rows = if lane == Lane::Rows { self.rows.saturating_add(1) } else { 0 };
+    }
 }
 
 /// What a look at the table came to.
@@ -128,7 +166,10 @@ impl<A: Account> Drain<A> {
             under_way: FuturesUnordered::new(),
             unwritten: Vec::new(),
             progressed: false,
-            lists_may_appear: true,
+            unwritten_steps: Vec::new(),
+            bulk: imports::Bulk::default(),
+            turn: Turn::default(),
+            once: false,
             teller,
         };
         drain.tell_routes().await?;
@@ -169,7 +210,7 @@ impl<A: Account> Drain<A> {
 
     /// Works until nothing is due within a short patience and nothing is under way, or until told to stop.
     pub async fn run_once(&mut self, stop: &CancellationToken) -> Result<(), OutboxError> {
-        self.lists_may_appear = false;
+        self.once = true;
         let mut patience_ends = Timestamp::MIN;
         while !stop.is_cancelled() {
             if std::mem::take(&mut self.progressed) || patience_ends == Timestamp::MIN {
@@ -180,6 +221,9 @@ impl<A: Account> Drain<A> {
                 Ok(Step::Idle { until }) => {
                     let nothing_soon =
                         until.is_none_or(|until| until > patience_ends) || self.gate.login_is_needed();
+                    // Imports end by themselves, in minutes: unless nothing can be asked, they are waited for.
+                    let nothing_soon =
+                        nothing_soon && !(self.bulk.under_way && self.may_ask(self.parts.clock.now()));
                     if self.under_way.is_empty() && nothing_soon {
                         return Ok(());
                     }
@@ -207,6 +251,25 @@ impl<A: Account> Drain<A> {
         if self.under_way.len() >= room {
             return Ok(Step::Idle { until: None });
         }
+        let mut until = None;
+        for lane in self.turn.order() {
+            let step = match lane {
+                Lane::Rows => self.rows(now).await?,
+                Lane::Imports => self.imports(now).await?,
+            };
+            match step {
+                Step::Worked => {
+                    self.turn.took(lane);
+                    return Ok(Step::Worked);
+                }
+                Step::Idle { until: at } => until = until.into_iter().chain(at).min(),
+            }
+        }
+        Ok(Step::Idle { until })
+    }
+
+    /// Looks at the rows that go one by one, and at the account's lists.
+    async fn rows(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
         let routes = self.lanes.routes();
         let (due, waiting) = self
             .parts
@@ -220,16 +283,28 @@ impl<A: Account> Drain<A> {
             Due::At(at) => return Ok(Step::Idle { until: Some(self.next_look(&waiting, at)) }),
             Due::Never => return Ok(Step::Idle { until: self.next_directory_look(&waiting) }),
         }
-        if let Some(until) = self.closed(now).await? {
-            return Ok(Step::Idle { until: Some(until) });
-        }
-        if let Err(free) = self.pace.may_leave(Instant::now()) {
-            return Ok(Step::Idle { until: free.map(|at| wall(at, now)) });
+        if let Some(idle) = self.must_wait(now).await? {
+            return Ok(idle);
         }
         if unknown {
             return self.read_directory().await;
         }
         self.take(now).await
+    }
+
+    /// Why no call may leave now, as a time to look again.
+    async fn must_wait(&mut self, now: Timestamp) -> Result<Option<Step>, OutboxError> {
+        if let Some(until) = self.closed(now).await? {
+            return Ok(Some(Step::Idle { until: Some(until) }));
+        }
+        let free = self.pace.may_leave(Instant::now()).err();
+        Ok(free.map(|free| Step::Idle { until: free.map(|at| wall(at, now)) }))
+    }
+
+    /// What the backlog may use of the day's calls: the rest is for sign-ups that come in the meantime.
+    fn allowance_of_the_backlog(&self) -> u32 {
+        let per_day = self.parts.limits.per_day;
+        per_day - per_day / RESERVE
     }
 
     /// Takes a row and sends it.
@@ -255,6 +330,7 @@ impl<A: Account> Drain<A> {
     /// Our own count of the day is full: nothing leaves before the service's clock says midnight.
     async fn day_is_spent(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
         let until = gate::midnight_after(now);
+        self.gate.day_is_spent_until(until);
         let reason = format!("the day's {} calls are spent", self.parts.limits.per_day);
         self.teller.tell("account", Some(Obstacle::waiting(reason, Some(until)))).await?;
         Ok(Step::Idle { until: Some(until) })

@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use crate::constant_contact::{Answer, Passing, SignedUp};
 use crate::outbox::{Delivered, HeldBecause, Settlement};
 
-/// Pauses before a row's next try, by how many calls it had. The first is short because most faults are; the last is
-/// repeated until `give_up_after`.
-const PAUSES: [Duration; 8] = [
+/// Pauses before a row's next try, by how many calls it had, of which a random part is waited. The first is short
+/// because most faults are; the last is repeated until `give_up_after`. They grow fast because an address has four tries
+/// in a day and the fourth should still meet a service that recovers.
+const PAUSES: [Duration; 5] = [
     Duration::from_secs(2),
-    Duration::from_secs(15),
-    Duration::from_mins(1),
-    Duration::from_mins(5),
+    Duration::from_secs(20),
     Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(6),
+    Duration::from_hours(8),
     Duration::from_hours(12),
 ];
+/// A fault takes at least this long to pass.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// Somebody else changes the contact: that is over in a moment, but not in the same one.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(3);
 /// The limit counts a second by the server's clock; two seconds are past it on any clock.
@@ -84,6 +84,7 @@ fn later(passing: Passing, history: History, now: Timestamp, luck: f64) -> Settl
             again_or_hold(history, now, spread(CONFLICT_PAUSE, luck), "the contact is being changed")
         }
         Passing::Server => again_or_hold(history, now, pause(history, luck), "the service is in trouble"),
+        Passing::NotSent => again_or_hold(history, now, pause(history, luck), "there was no connection"),
         Passing::Lost => again_or_hold(history, now, pause(history, luck), "in doubt: no answer came"),
         Passing::Rubbish => {
             again_or_hold(history, now, pause(history, luck), "the answer was not the service's")
@@ -113,9 +114,9 @@ fn pause(history: History, luck: f64) -> Duration {
     spread(PAUSES[step], luck)
 }
 
-/// Between half of the pause and one and a half: rows that failed together do not come back together.
+/// Any part of the pause (full jitter): rows that failed together do not come back together.
 fn spread(pause: Duration, luck: f64) -> Duration {
-    pause.mul_f64(0.5 + luck.clamp(0.0, 1.0))
+    pause.mul_f64(luck.clamp(0.0, 1.0)).max(SHORTEST_PAUSE)
 }
 
 fn after(now: Timestamp, pause: Duration) -> Timestamp {
@@ -130,7 +131,7 @@ mod tests {
     const DAY: Duration = Duration::from_hours(24);
 
     fn decide(answer: &Answer<SignedUp>, attempts: u32) -> Settlement {
-        verdict(answer, History { attempts, tried_since: NOW, give_up_after: 5 * DAY }, NOW, 0.5)
+        verdict(answer, History { attempts, tried_since: NOW, give_up_after: 5 * DAY }, NOW, 1.0)
     }
 
     fn pauses(answer: &Answer<SignedUp>, attempts: u32) -> (Duration, bool) {
@@ -174,11 +175,11 @@ mod tests {
 
     #[test]
     fn pauses_grow_with_the_rows_own_failures_only() {
-        for passing in [Passing::Server, Passing::Lost, Passing::Rubbish] {
+        for passing in [Passing::Server, Passing::NotSent, Passing::Lost, Passing::Rubbish] {
             let answer = Answer::Later(passing);
             assert_eq!(pauses(&answer, 1), (PAUSES[0], true));
             assert_eq!(pauses(&answer, 4), (PAUSES[3], true));
-            assert_eq!(pauses(&answer, 4000), (PAUSES[7], true));
+            assert_eq!(pauses(&answer, 4000), (PAUSES[4], true));
         }
         for passing in [Passing::Throttled, Passing::UnknownLimit, Passing::QueueFull] {
             assert_eq!(pauses(&Answer::Later(passing), 9), (THROTTLED_PAUSE, false));

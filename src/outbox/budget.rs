@@ -10,6 +10,8 @@ use super::{Outbox, Result, millis, one, timestamp, unsigned};
 /// What an answer left behind, for the history of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallRecord {
+    /// Whether the call may have reached the contact. A limit, a token or a missing connection stops it before.
+    pub reached: bool,
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
     /// The service's `error_key`, if it gave one.
@@ -56,10 +58,17 @@ pub(super) fn end_call(
 ) -> rusqlite::Result<()> {
     let touched = transaction
         .prepare_cached(
-            "UPDATE attempt SET answered_at = ?2, status = ?3, error_key = ?4, message = ?5
+            "UPDATE attempt SET answered_at = ?2, status = ?3, error_key = ?4, message = ?5, reached = ?6
               WHERE id = ?1 AND answered_at IS NULL",
         )?
-        .execute(params![call, millis(now), record.status, record.error_key, record.message])?;
+        .execute(params![
+            call,
+            millis(now),
+            record.status,
+            record.error_key,
+            record.message,
+            record.reached
+        ])?;
     one(touched)
 }
 

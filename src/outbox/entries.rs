@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::budget::{begin_call, end_call};
 use super::intake::contact;
-use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp};
+use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp, tries};
 use crate::contact::Contact;
 use crate::plan::Digest;
 
@@ -41,6 +41,10 @@ pub struct Job {
 }
 
 impl Job {
+    fn key(&self) -> RowKey<'_> {
+        RowKey { entry: self.entry, file: self.file, address: &self.address }
+    }
+
     /// Its place in the outbox.
     #[must_use]
     pub fn entry(&self) -> i64 {
@@ -70,6 +74,14 @@ impl Job {
     pub fn tried_since(&self) -> Timestamp {
         self.tried_since
     }
+}
+
+/// What a row's end needs to know of it.
+#[derive(Clone, Copy)]
+pub(super) struct RowKey<'a> {
+    pub(super) entry: i64,
+    pub(super) file: i64,
+    pub(super) address: &'a str,
 }
 
 /// What [`Outbox::take`] found.
@@ -226,14 +238,21 @@ impl Outbox {
     /// Repeating them is safe: the sign-up call is an upsert that leaves the same contact behind.
     pub fn recover(&mut self, now: Timestamp) -> Result<usize> {
         self.write("recover rows that were under way", |transaction| {
-            let entries = transaction.execute(
-                "UPDATE entry SET state = 'queued', due_at = ?1,
-                        reason = 'in doubt: the answer of the last call was lost' WHERE state = 'sending'",
-                [millis(now)],
+            // Rows in imports stay in them: an import outlives the process.
+            transaction.execute(
+                "UPDATE file SET queued = queued + single.rows, sending = sending - single.rows
+                   FROM (SELECT file, count(*) AS rows FROM entry WHERE state = 'sending' AND import IS NULL
+                          GROUP BY file) AS single
+                  WHERE single.file = file.id",
+                (),
             )?;
-            transaction
-                .execute("UPDATE file SET queued = queued + sending, sending = 0 WHERE sending > 0", ())?;
-            Ok(entries)
+            super::imports::recover(transaction, now)?;
+            transaction.execute(
+                "UPDATE entry SET state = 'queued', due_at = ?1,
+                        reason = 'in doubt: the answer of the last call was lost'
+                  WHERE state = 'sending' AND import IS NULL",
+                [millis(now)],
+            )
         })
     }
 
@@ -287,13 +306,17 @@ fn take(
             return Ok(if skipped == 0 { Take::Nothing } else { Take::Skipped { file_finished } });
         };
         let job = load(transaction, &candidate, now)?;
+        if let Some(until) = tries::too_often(transaction, &job.address, now)? {
+            tries::put_off(transaction, job.entry, until)?;
+            continue;
+        }
         if !says_nothing_new(transaction, &job)? {
             if skipped > 0 {
                 return Ok(Take::Skipped { file_finished });
             }
             return begin(transaction, job, endpoint, per_day, now);
         }
-        file_finished |= finish(transaction, &job, "queued", &Final::unchanged(), now)?;
+        file_finished |= finish(transaction, job.key(), "queued", &Final::unchanged(), now)?;
     }
     Ok(Take::Skipped { file_finished })
 }
@@ -359,13 +382,13 @@ fn settle(
     match settlement {
         Settlement::Delivered { how, contact_id } => {
             remember(transaction, job, now)?;
-            finish(transaction, job, "sending", &Final::delivered(*how, contact_id), now)
+            finish(transaction, job.key(), "sending", &Final::delivered(*how, contact_id), now)
         }
         Settlement::Rejected { field, reason } => {
-            finish(transaction, job, "sending", &Final::rejected(field.as_deref(), reason), now)
+            finish(transaction, job.key(), "sending", &Final::rejected(field.as_deref(), reason), now)
         }
         Settlement::Held { because, reason } => {
-            finish(transaction, job, "sending", &Final::held(*because, reason), now)
+            finish(transaction, job.key(), "sending", &Final::held(*because, reason), now)
         }
         Settlement::Later { at, reason, counts } => {
             later(transaction, job, *at, reason, *counts)?;
@@ -416,7 +439,7 @@ fn remember(transaction: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlit
 
 /// A state that a row does not leave by itself, with the file's count that goes with it.
 #[derive(Default)]
-struct Final<'a> {
+pub(super) struct Final<'a> {
     state: &'static str,
     /// The column of `file`; also the outcome.
     count: &'static str,
@@ -427,7 +450,7 @@ struct Final<'a> {
 }
 
 impl<'a> Final<'a> {
-    fn unchanged() -> Self {
+    pub(super) fn unchanged() -> Self {
         Self { state: "unchanged", count: "unchanged", ..Self::default() }
     }
 
@@ -439,20 +462,20 @@ impl<'a> Final<'a> {
         Self { state: "delivered", count, contact_id: Some(contact_id), ..Self::default() }
     }
 
-    fn rejected(field: Option<&'a str>, reason: &'a str) -> Self {
+    pub(super) fn rejected(field: Option<&'a str>, reason: &'a str) -> Self {
         Self { state: "rejected", count: "rejected", field, reason: Some(reason), ..Self::default() }
     }
 
-    fn held(because: HeldBecause, reason: &'a str) -> Self {
+    pub(super) fn held(because: HeldBecause, reason: &'a str) -> Self {
         let held_because = Some(because.as_str());
         Self { state: "held", count: "held", reason: Some(reason), held_because, ..Self::default() }
     }
 }
 
 /// Moves a row to its final state and the next row of the same address to the front.
-fn finish(
+pub(super) fn finish(
     transaction: &Transaction<'_>,
-    job: &Job,
+    row: RowKey<'_>,
     from: &'static str,
     to: &Final<'_>,
     now: Timestamp,
@@ -463,7 +486,7 @@ fn finish(
                     settled_at = ?7, held_because = ?9 WHERE id = ?1 AND state = ?8",
         )?
         .execute(params![
-            job.entry,
+            row.entry,
             to.state,
             to.count,
             to.contact_id,
@@ -481,7 +504,7 @@ fn finish(
                     settled_at = CASE WHEN queued + sending = 1 THEN ?2 ELSE settled_at END
               WHERE id = ?1 RETURNING queued + sending = 0"
         ))?
-        .query_row(params![job.file, millis(now)], |row| row.get(0))?;
+        .query_row(params![row.file, millis(now)], |row| row.get(0))?;
     let touched = transaction
         .prepare_cached(
             "UPDATE entry SET due_at = ?2 WHERE id =
@@ -491,7 +514,7 @@ fn finish(
                   ORDER BY id LIMIT 1)
                 AND due_at IS NULL AND state = 'queued'",
         )?
-        .execute(params![job.address, millis(now)])?;
+        .execute(params![row.address, millis(now)])?;
     at_most_one(touched)?;
     Ok(finished)
 }

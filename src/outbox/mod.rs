@@ -9,6 +9,7 @@ mod budget;
 mod directory;
 mod entries;
 mod files;
+mod imports;
 mod intake;
 mod life;
 mod prune;
@@ -16,6 +17,7 @@ mod queue;
 mod samples;
 mod summary;
 mod teller;
+mod tries;
 mod troubles;
 
 use std::{
@@ -32,6 +34,7 @@ pub use budget::CallRecord;
 pub use directory::Directory;
 pub use entries::{Delivered, Due, HeldBecause, Job, OpenRoute, Settlement, Take, Unsettled};
 pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
+pub use imports::{Fit, Import, ImportState, ImportStep, Landing, Missing, Portion};
 pub use intake::{Intake, NewFile};
 pub use life::{Attempt, Episode};
 pub use queue::{Change, Listed, Selector, Touched};

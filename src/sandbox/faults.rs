@@ -8,7 +8,7 @@ use rand::{RngExt, rngs::StdRng};
 use thiserror::Error;
 
 /// Every fault with what it does.
-pub const FAULTS: [(&str, &str); 32] = [
+pub const FAULTS: [(&str, &str); 38] = [
     ("throttled", "429 of the limit per second"),
     ("quota", "429 of the limit per day"),
     ("queue_full", "429 of too many unfinished activities"),
@@ -31,6 +31,15 @@ pub const FAULTS: [(&str, &str); 32] = [
     ("cut", "the call is carried out, the answer ends in the middle"),
     ("hang", "no answer ever comes, nothing is carried out"),
     ("slow", "the answer comes three seconds late"),
+    ("activity_failed", "a bulk job that is posted now will end failed, and nothing of it is carried out"),
+    ("activity_timed_out", "a bulk job that is posted now will end timed_out"),
+    ("activity_cancelled", "a bulk job that is posted now will end cancelled"),
+    ("activity_stuck", "a bulk job that is posted now never ends"),
+    ("activity_forgotten", "a bulk job that is posted now is not known when it is asked for"),
+    (
+        "import_invalid",
+        "400 to a bulk import that holds an address which imports refuse, as if the body were wrong",
+    ),
     ("list_unknown", "sign-ups are refused with 404 as if a list were gone"),
     ("bare_last_page", "the last page has `_links` null instead of none"),
     ("token_500", "the token endpoint answers 500"),

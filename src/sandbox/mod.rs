@@ -60,6 +60,17 @@ pub enum Rotation {
     LongLived,
 }
 
+/// How the limit per second is measured. The service does not say; each of these has been met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limiter {
+    /// In any second.
+    Sliding,
+    /// In each second of a clock that is ahead of ours.
+    ClockSecond(Duration),
+    /// A bucket that holds a second's calls and fills up steadily.
+    Bucket,
+}
+
 /// How the sandbox behaves. The defaults are the service's.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,10 +100,14 @@ pub struct Settings {
     pub custom_fields: Vec<String>,
     /// Polls until a bulk job is done.
     pub polls_until_done: u32,
+    /// Imports count rows with columns that the account does not know as errors; else such columns are ignored.
+    pub unknown_columns_are_errors: bool,
     /// New contacts must confirm.
     pub confirmed_opt_in: bool,
-    /// Milliseconds that every answer takes, at most; the time is random.
+    /// How long a call takes each way, at most; the time is random.
     pub latency: Duration,
+    /// How calls in a second are counted.
+    pub limiter: Limiter,
     /// Where randomness begins: the same seed, the same sandbox.
     pub seed: u64,
 }
@@ -113,8 +128,10 @@ impl Default for Settings {
             lists: vec!["Newsletter".to_owned()],
             custom_fields: Vec::new(),
             polls_until_done: 2,
+            unknown_columns_are_errors: false,
             confirmed_opt_in: false,
             latency: Duration::ZERO,
+            limiter: Limiter::Sliding,
             seed: 1,
         }
     }
@@ -220,7 +237,12 @@ struct Closed;
 async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<Response<Parcel>, Closed> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes().to_vec();
-    let call = Call::new(&parts, body);
+    let mut call = Call::new(&parts, body);
+    let there = delay_there(&mut world.lock().unwrap_or_else(PoisonError::into_inner), &call);
+    if !there.is_zero() {
+        tokio::time::sleep(there).await;
+        call.at = std::time::Instant::now();
+    }
     let turn = Turn::take(&world, &call);
     let (answer, delay) = {
         let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,6 +299,15 @@ fn simultaneous(world: &mut World, call: &Call) -> Answer {
         answer::array(409, "contacts.api.conflict", "The contact is being changed by another request");
     world.answered(&api::endpoint(call), refused.status);
     refused
+}
+
+/// The way to the service takes its time as well as the way back.
+fn delay_there(world: &mut World, call: &Call) -> Duration {
+    if call.path.starts_with("/v3/") {
+        world.settings.latency.mul_f64(world.luck.random())
+    } else {
+        Duration::ZERO
+    }
 }
 
 fn delay(world: &mut World, call: &Call) -> Duration {

@@ -11,9 +11,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use super::Settings;
 use super::authorization::Authorizations;
 use super::faults::Faults;
+use super::{Limiter, Settings};
 
 /// The window in which the service counts calls.
 const SECOND: Duration = Duration::from_secs(1);
@@ -117,6 +117,20 @@ pub struct Activity {
     pub(super) done: bool,
     pub(super) counts: [usize; 5],
     pub(super) work: Option<Work>,
+    /// The end that a fault gave it, instead of being done.
+    pub(super) fate: Option<Fate>,
+}
+
+/// The end of a bulk job that is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Failed,
+    TimedOut,
+    Cancelled,
+    /// It never ends.
+    Stuck,
+    /// The account knows nothing of it.
+    Forgotten,
 }
 
 /// The whole account.
@@ -132,11 +146,15 @@ pub struct World {
     pub(super) authorizations: Authorizations,
     pub(super) in_flight: HashSet<String>,
     pub(super) tries: HashMap<String, Vec<Timestamp>>,
+    pub(super) refused_rows: HashSet<String>,
+    pub(super) lost_rows: HashSet<String>,
     clock_moved: Duration,
     calls: BTreeMap<(String, u16), u64>,
     calls_by_day: BTreeMap<String, u64>,
     recent: VecDeque<Instant>,
     admitted: VecDeque<Instant>,
+    bucket: f64,
+    began: Option<Instant>,
     highest_rate: usize,
 }
 
@@ -153,11 +171,15 @@ impl World {
             authorizations: Authorizations::default(),
             in_flight: HashSet::new(),
             tries: HashMap::new(),
+            refused_rows: HashSet::new(),
+            lost_rows: HashSet::new(),
             clock_moved: Duration::ZERO,
             calls: BTreeMap::new(),
             calls_by_day: BTreeMap::new(),
             recent: VecDeque::new(),
             admitted: VecDeque::new(),
+            bucket: 0.0,
+            began: None,
             highest_rate: 0,
             settings,
         };
@@ -269,6 +291,16 @@ impl World {
         }
     }
 
+    /// Imports count this address as a row that a person must correct, and leave it out.
+    pub fn refuse_in_imports(&mut self, address: &str) {
+        self.refused_rows.insert(address.to_lowercase());
+    }
+
+    /// Imports leave this address out and do not say so.
+    pub fn lose_in_imports(&mut self, address: &str) {
+        self.lost_rows.insert(address.to_lowercase());
+    }
+
     /// Adds a contact, or gives the one that is there.
     pub fn add_contact(&mut self, address: &str, permission: Permission) -> &mut Contact {
         let (now, number) = (self.now(), u64::try_from(self.contacts.len()).unwrap_or(u64::MAX) + 1);
@@ -339,14 +371,35 @@ impl World {
 
     /// Whether the limit per second has room for a call.
     pub(super) fn admit(&mut self, at: Instant) -> bool {
-        while self.admitted.front().is_some_and(|first| at.duration_since(*first) >= SECOND) {
-            self.admitted.pop_front();
+        let most = usize::try_from(self.settings.requests_per_second).unwrap_or(usize::MAX);
+        let began = *self.began.get_or_insert(at);
+        let second = |at: Instant, ahead: Duration| (at.duration_since(began) + ahead).as_secs();
+        match self.settings.limiter {
+            Limiter::Sliding => {
+                while self.admitted.front().is_some_and(|first| at.duration_since(*first) >= SECOND) {
+                    self.admitted.pop_front();
+                }
+            }
+            Limiter::ClockSecond(ahead) => {
+                self.admitted.retain(|first| second(*first, ahead) == second(at, ahead));
+            }
+            Limiter::Bucket => return self.draw(at),
         }
-        let room =
-            u32::try_from(self.admitted.len()).is_ok_and(|calls| calls < self.settings.requests_per_second);
+        let room = self.admitted.len() < most;
         if room {
             self.admitted.push_back(at);
         }
+        room
+    }
+
+    /// Takes a call out of the bucket, if it holds one. It fills up from call to call, also from refused ones.
+    fn draw(&mut self, at: Instant) -> bool {
+        let per_second = f64::from(self.settings.requests_per_second);
+        let since = self.admitted.pop_back().map_or(SECOND, |last| at.duration_since(last));
+        self.admitted.push_back(at);
+        self.bucket = (self.bucket + per_second * since.as_secs_f64()).min(per_second);
+        let room = self.bucket >= 1.0;
+        self.bucket -= f64::from(u8::from(room));
         room
     }
 

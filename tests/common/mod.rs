@@ -54,6 +54,8 @@ pub struct Bench {
     /// Lines that are put into the configuration's `[inbox]`, `[api]` and so on.
     tables: BTreeMap<&'static str, String>,
     routes: Vec<(String, String)>,
+    /// Folders whose people have not asked: bulk import.
+    implicit: Vec<String>,
 }
 
 impl Drop for Bench {
@@ -96,6 +98,7 @@ impl Bench {
                 ("inbox", "settle = \"50ms\"\nrescan = \"1s\"\n".to_owned()),
             ]),
             routes: vec![(".".to_owned(), "Newsletter".to_owned())],
+            implicit: Vec::new(),
         };
         fs::create_dir_all(bench.spool().join("inbox")).unwrap();
         bench.write_configuration();
@@ -141,6 +144,12 @@ impl Bench {
         self.write_configuration();
     }
 
+    /// Makes the consent of a folder's rows implicit: they leave in bulk.
+    pub fn implicit(&mut self, folder: &str) {
+        self.implicit.push(folder.to_owned());
+        self.write_configuration();
+    }
+
     pub fn write_configuration(&self) {
         let (id, secret) = (Settings::default().client_id, Settings::default().client_secret.unwrap());
         let secret_file = self.home.path().join("client_secret");
@@ -158,8 +167,9 @@ impl Bench {
             text += &format!("{header}{lines}");
         }
         for (folder, list) in &self.routes {
+            let consent = if self.implicit.contains(folder) { "implicit" } else { "explicit" };
             text += &format!(
-                "\n[[route]]\nfolder = \"{folder}\"\nlists = [\"{list}\"]\nconsent = \"explicit\"\n"
+                "\n[[route]]\nfolder = \"{folder}\"\nlists = [\"{list}\"]\nconsent = \"{consent}\"\n"
             );
         }
         fs::write(self.config(), text).unwrap();

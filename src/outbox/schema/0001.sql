@@ -42,6 +42,39 @@ CREATE INDEX file_unfinished ON file (stage, id) WHERE stage <> 'answered';
 -- Where rows that wait begin: nothing older needs to be looked at.
 CREATE INDEX file_waiting ON file (first_entry) WHERE queued + sending > 0;
 
+-- Bulk imports of rows whose consent is implicit. The account tells of a job only by its id, and of its rows only in
+-- counts: which rows went with it is kept in entry.import.
+CREATE TABLE import (
+    id           INTEGER PRIMARY KEY,
+    -- The set of lists, as in delivered.lists.
+    lists        TEXT    NOT NULL,
+    -- open: rows are being added. ready: to be posted. posted: the call has left. doubt: its answer was lost, so that the
+    -- account is asked before it is posted again. running: the account works on it. short: done, and fewer rows landed
+    -- than were sent. landed: every row that is still in it has landed. failed: its rows go back to the queue.
+    -- refused: its rows are held. done.
+    state        TEXT    NOT NULL
+                 CHECK (state IN ('open', 'ready', 'posted', 'doubt', 'running', 'short', 'landed', 'failed', 'refused',
+                                 'done')),
+    rows         INTEGER NOT NULL DEFAULT 0,
+    -- When the next thing is to be done about it.
+    due_at       INTEGER NOT NULL,
+    posted_at    INTEGER,
+    activity_id  TEXT UNIQUE,
+    -- When the account took it, by the account's clock.
+    taken_at     INTEGER,
+    -- Polls of a running job, or calls that came to nothing: the pauses grow by them.
+    tries        INTEGER NOT NULL DEFAULT 0,
+    -- What the account counted at the end.
+    persons      INTEGER,
+    refused      INTEGER,
+    unsubscribed INTEGER,
+    reason       TEXT,
+    CHECK (state NOT IN ('running', 'short') OR activity_id IS NOT NULL)
+) STRICT;
+
+-- Few imports are ever unfinished.
+CREATE INDEX import_unfinished ON import (due_at, id) WHERE state <> 'done';
+
 -- One row of a drop file. The rows of a file have consecutive ids, from file.first_entry on.
 CREATE TABLE entry (
     id          INTEGER PRIMARY KEY,
@@ -72,6 +105,8 @@ CREATE TABLE entry (
     -- the operator wanted it. Only the first needs new consent before it is released.
     held_because TEXT   CHECK (held_because IN ('left', 'given_up', 'refused_call', 'operator')),
     settled_at  INTEGER,
+    -- The bulk import that it goes or went with.
+    import      INTEGER REFERENCES import (id),
     CHECK ((state = 'held') = (held_because IS NOT NULL))
 ) STRICT;
 
@@ -85,6 +120,8 @@ CREATE INDEX entry_address ON entry (address) WHERE address IS NOT NULL;
 CREATE INDEX entry_held ON entry (id) WHERE state = 'held';
 -- The question at start-up: what was under way?
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
+-- The question when an import ends: which rows are in it?
+CREATE INDEX entry_import ON entry (import, id) WHERE state = 'sending' AND import IS NOT NULL;
 
 -- What the account was last given for an address on a set of lists. A row that says the same again costs no call.
 CREATE TABLE delivered (
@@ -103,6 +140,8 @@ CREATE TABLE attempt (
     endpoint    TEXT    NOT NULL,
     started_at  INTEGER NOT NULL,
     answered_at INTEGER,
+    -- 0 when it surely did not reach the contact: no connection, or refused for a limit or a token.
+    reached     INTEGER,
     status      INTEGER,
     error_key   TEXT,
     message     TEXT

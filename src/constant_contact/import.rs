@@ -1,0 +1,176 @@
+//! The body of a bulk import, counted while it grows.
+//!
+//! Pure. The service drops what is beyond its limits without a word, so the limits are kept here: a row that would not
+//! fit is not added. Promises that the bytes that leave are the bytes that were counted.
+
+use std::io::Write;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::contact::Contact;
+
+/// The service reads four megabytes of a body and drops the rest; whether they are decimal or binary is unknown, so the
+/// smaller is believed, and a tenth is left as margin.
+const LARGEST_BODY: usize = 3_600_000;
+/// The service reads 40,000 rows and drops the rest; a tenth is left as margin.
+const MOST_ROWS: usize = 36_000;
+
+/// An import on its way to be sent.
+#[derive(Debug)]
+pub struct ImportBody {
+    /// The body but for its end.
+    bytes: Vec<u8>,
+    tail: Vec<u8>,
+    rows: usize,
+}
+
+impl ImportBody {
+    /// An empty import to lists, by id.
+    #[must_use]
+    pub fn new(lists: &[String]) -> Self {
+        let ids = serde_json::to_string(lists).unwrap_or_default();
+        Self {
+            bytes: b"{\"import_data\":[".to_vec(),
+            tail: format!("],\"list_ids\":{ids}}}").into_bytes(),
+            rows: 0,
+        }
+    }
+
+    /// Adds a contact, unless the body would grow beyond what the service reads.
+    #[must_use]
+    pub fn push(&mut self, contact: &Contact) -> bool {
+        let before = self.bytes.len();
+        if self.rows > 0 {
+            self.bytes.push(b',');
+        }
+        // Writing to memory cannot fail, and a contact holds nothing that JSON lacks.
+        let written = serde_json::to_writer(&mut self.bytes, &ImportRow(contact)).is_ok();
+        let fits = self.bytes.len() + self.tail.len() <= LARGEST_BODY && self.rows < MOST_ROWS;
+        if written && fits {
+            self.rows += 1;
+        } else {
+            self.bytes.truncate(before);
+        }
+        written && fits
+    }
+
+    /// How many contacts are in it.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The whole body.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        // Writing to memory cannot fail.
+        let _written = self.bytes.write_all(&self.tail);
+        self.bytes
+    }
+}
+
+/// A contact as a row of an import: flat, with names of its own that are neither the sign-up's nor the resource's.
+struct ImportRow<'a>(&'a Contact);
+
+impl Serialize for ImportRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let details = self.0.details();
+        let mut row = serializer.serialize_map(None)?;
+        row.serialize_entry("email", self.0.email().as_str())?;
+        let texts = [
+            ("first_name", &details.first_name),
+            ("last_name", &details.last_name),
+            ("job_title", &details.job_title),
+            ("company_name", &details.company_name),
+            ("phone", &details.phone_number),
+            ("anniversary", &details.anniversary),
+        ];
+        for (name, value) in texts {
+            if let Some(value) = value {
+                row.serialize_entry(name, value)?;
+            }
+        }
+        if let Some((month, day)) = details.birthday {
+            row.serialize_entry("birthday_month", &month)?;
+            row.serialize_entry("birthday_day", &day)?;
+        }
+        if let Some(address) = &details.street_address {
+            // Names without a kind are the home address.
+            let prefix = match address.kind.as_str() {
+                "work" => "work_",
+                "other" => "other_",
+                _ => "",
+            };
+            let parts = [
+                ("street", &address.street),
+                ("city", &address.city),
+                ("state", &address.state),
+                ("zip", &address.postal_code),
+                ("country", &address.country),
+            ];
+            for (name, value) in parts {
+                if let Some(value) = value {
+                    row.serialize_entry(&format!("{prefix}{name}"), value)?;
+                }
+            }
+        }
+        for (name, value) in &details.custom_fields {
+            row.serialize_entry(&format!("cf:{name}"), value)?;
+        }
+        row.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contact::{Field, Row};
+
+    fn contact(cells: &[(Field, &str)]) -> Contact {
+        let cells = cells.iter().map(|(field, text)| (field.clone(), (*text).to_owned())).collect();
+        Contact::from_row(&Row { line: 1, cells }).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_flat_and_has_the_imports_own_names() {
+        let ann = contact(&[
+            (Field::Email, "ann@example.org"),
+            (Field::FirstName, "Ann"),
+            (Field::PhoneNumber, "+49 1"),
+            (Field::BirthdayMonth, "2"),
+            (Field::BirthdayDay, "28"),
+            (Field::AddressKind, "work"),
+            (Field::Street, "Main St 1"),
+            (Field::PostalCode, "53111"),
+            (Field::Custom("member_no".into()), "7"),
+        ]);
+        let mut body = ImportBody::new(&["l-1".to_owned()]);
+        assert!(body.push(&ann));
+        assert!(body.push(&contact(&[(Field::Email, "bob@example.org"), (Field::City, "Bonn")])));
+        let text = String::from_utf8(body.finish()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"import_data":[{"email":"ann@example.org","first_name":"Ann","phone":"+49 1","birthday_month":2,"birthday_day":28,"work_street":"Main St 1","work_zip":"53111","cf:member_no":"7"},{"email":"bob@example.org","city":"Bonn"}],"list_ids":["l-1"]}"#
+        );
+    }
+
+    #[test]
+    fn what_would_be_dropped_in_silence_is_not_added() {
+        let small = contact(&[(Field::Email, "ann@example.org")]);
+        let mut body = ImportBody::new(&["l-1".to_owned()]);
+        assert_eq!((0..=MOST_ROWS).filter(|_| body.push(&small)).count(), MOST_ROWS);
+        let name = "n".repeat(50);
+        let large = contact(&[
+            (Field::Email, "ann@example.org"),
+            (Field::FirstName, &name),
+            (Field::Street, &"s".repeat(255)),
+        ]);
+        let mut body = ImportBody::new(&["l-1".to_owned()]);
+        while body.push(&large) {}
+        assert!(body.rows() < MOST_ROWS);
+        let bytes = body.finish();
+        assert!(bytes.len() <= LARGEST_BODY && bytes.len() > LARGEST_BODY - 1_000, "{}", bytes.len());
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    }
+}

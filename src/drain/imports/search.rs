@@ -1,0 +1,412 @@
+//! Which rows of an import did not land: asked with as few calls as will do.
+//!
+//! Pure: says the next question and takes its answer. The account only counts; it names nobody. First those who
+//! unsubscribed are asked for (a page for 500), then rows that look as if the service might refuse them, then the end of
+//! the import (what is too long is cut there), and only then everybody on the list, or each row by itself, whichever
+//! costs fewer calls. The search ends as soon as as many are found as are missing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+
+use crate::constant_contact::{ContactsPage, Shown, Which};
+use crate::outbox::{Landing, Missing};
+
+/// Contacts on a page.
+const PAGE: usize = 500;
+/// Rows that everything else left over are looked up by themselves, unless they are more than this: then the account
+/// lost so many that they are sent again without a question.
+const LOOKED_UP_AT_MOST: usize = 200;
+/// The import's specification takes addresses up to this length, though others of its pages take more.
+const LONGEST_USUAL_ADDRESS: usize = 50;
+
+const REFUSED: &str =
+    "the account refuses the row: mend the address, the dates or the birthday and drop it again";
+const NOT_ARRIVED: &str =
+    "the account says that the import is done, but the row did not arrive, and it does not say why";
+
+/// What the search does now.
+#[derive(Debug)]
+enum Stage {
+    Unsubscribed,
+    /// Rows to look up; whether the first that is there ends it.
+    LookUp {
+        rows: VecDeque<String>,
+        ends_when_found: bool,
+        then: After,
+    },
+    OnList,
+    Over,
+}
+
+/// What follows single look-ups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Tail,
+    OnList,
+    Over,
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub struct Search {
+    list: String,
+    since: Timestamp,
+    landing: Landing,
+    sent: usize,
+    /// Rows of which it is not known whether they landed: entry by folded address.
+    rows: BTreeMap<String, i64>,
+    found: Vec<(i64, Missing)>,
+    /// Rows that the account does not know: whether they look unusual, and their entries.
+    absent: Vec<(bool, i64)>,
+    stage: Stage,
+    next: Option<String>,
+}
+
+impl Search {
+    /// A search for the rows of an import, by folded address, on a list's id, among those that changed since a time.
+    #[must_use]
+    pub fn new(rows: BTreeMap<String, i64>, list: String, since: Timestamp, landing: Landing) -> Self {
+        let mut search = Self {
+            list,
+            since,
+            landing,
+            sent: rows.len(),
+            rows,
+            found: Vec::new(),
+            absent: Vec::new(),
+            stage: Stage::Unsubscribed,
+            next: None,
+        };
+        if landing.unsubscribed == 0 {
+            search.look_at_suspects();
+        }
+        search
+    }
+
+    /// How many rows are missing by the account's own count. Those who unsubscribed are among its persons.
+    fn missing(&self) -> usize {
+        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let not_persons = self.sent.saturating_sub(number(self.landing.persons));
+        number(self.landing.unsubscribed).saturating_add(not_persons.max(number(self.landing.refused)))
+    }
+
+    fn pages(&self) -> usize {
+        self.sent.div_ceil(PAGE)
+    }
+
+    /// The next question, or what was found.
+    pub fn next(&mut self) -> Result<Which, Vec<(i64, Missing)>> {
+        loop {
+            if self.found.len() + self.absent.len() >= self.missing() {
+                self.stage = Stage::Over;
+                self.next = None;
+            }
+            if let Some(next) = self.next.clone() {
+                return Ok(Which::Next(next));
+            }
+            match &mut self.stage {
+                Stage::Over => {
+                    self.judge_absent();
+                    return Err(std::mem::take(&mut self.found));
+                }
+                Stage::Unsubscribed => return Ok(Which::Unsubscribed),
+                Stage::OnList => return Ok(Which::OnList { list: self.list.clone(), since: self.since }),
+                Stage::LookUp { rows, then, .. } => match (rows.front(), *then) {
+                    (Some(address), _) => return Ok(Which::Address(address.clone())),
+                    (None, After::Tail) => self.look_at_the_tail(),
+                    (None, After::OnList) => self.look_at_everybody(),
+                    (None, After::Over) => self.stage = Stage::Over,
+                },
+            }
+        }
+    }
+
+    /// Takes the answer to the last question.
+    pub fn answer(&mut self, page: &ContactsPage) {
+        self.next.clone_from(&page.next);
+        match &mut self.stage {
+            Stage::Over => {}
+            Stage::Unsubscribed => self.some_unsubscribed(page),
+            Stage::OnList => {
+                for shown in page.items.iter().filter(|shown| !shown.unsubscribed && !shown.deleted) {
+                    self.rows.remove(&shown.address.to_lowercase());
+                }
+                if self.next.is_none() {
+                    self.look_at_the_rest();
+                }
+            }
+            Stage::LookUp { rows, ends_when_found, .. } => {
+                let ends_when_found = *ends_when_found;
+                let Some(address) = rows.pop_front() else { return };
+                self.next = None;
+                let landed = self.judge(&address, page);
+                if let Stage::LookUp { rows, .. } = &mut self.stage
+                    && landed
+                    && ends_when_found
+                {
+                    rows.clear();
+                }
+            }
+        }
+    }
+
+    fn some_unsubscribed(&mut self, page: &ContactsPage) {
+        for shown in page.items.iter().filter(|shown| shown.unsubscribed) {
+            if let Some(entry) = self.rows.remove(&shown.address.to_lowercase()) {
+                self.found.push((entry, unsubscribed()));
+            }
+        }
+        let all = usize::try_from(self.landing.unsubscribed).unwrap_or(usize::MAX);
+        // An account that many left has more of these pages than the import has rows.
+        let too_many = page.count.is_some_and(|count| count.div_ceil(PAGE as u64) > self.pages() as u64 + 1);
+        if self.next.is_none() || self.found.len() >= all || too_many {
+            self.next = None;
+            self.look_at_suspects();
+        }
+    }
+
+    /// Judges one row by what the account shows for its address. Says whether it landed.
+    fn judge(&mut self, address: &str, page: &ContactsPage) -> bool {
+        let shown = page.items.iter().find(|shown| shown.address.eq_ignore_ascii_case(address));
+        let Some(entry) = self.rows.remove(address) else { return false };
+        match shown {
+            Some(Shown { unsubscribed: true, .. }) => self.found.push((entry, unsubscribed())),
+            Some(shown) if !shown.deleted && shown.lists.contains(&self.list) => return true,
+            Some(_) => self.found.push((entry, Missing::Unknown(NOT_ARRIVED.to_owned()))),
+            None => self.absent.push((is_unusual(address), entry)),
+        }
+        false
+    }
+
+    /// The account says how many rows it refused and not which. Those that look unusual are believed to be among them;
+    /// the others are only if that explains all of them.
+    fn judge_absent(&mut self) {
+        let mut absent = std::mem::take(&mut self.absent);
+        let refused = usize::try_from(self.landing.refused).unwrap_or(usize::MAX);
+        absent.sort_unstable_by_key(|(unusual, entry)| (!unusual, *entry));
+        let unusual = absent.iter().filter(|(unusual, _)| *unusual).count();
+        let certain = if absent.len() <= refused { absent.len() } else { unusual.min(refused) };
+        let (all, left) = (absent.len() - certain, refused - certain.min(refused));
+        for (place, (_, entry)) in absent.into_iter().enumerate() {
+            let missing = if place < certain {
+                Missing::Refused(REFUSED.to_owned())
+            } else if left > 0 {
+                Missing::Unknown(format!("{NOT_ARRIVED}; of {all} such rows it refused {left}"))
+            } else {
+                Missing::Unknown(NOT_ARRIVED.to_owned())
+            };
+            self.found.push((entry, missing));
+        }
+    }
+
+    fn look_at_suspects(&mut self) {
+        let suspects: VecDeque<String> =
+            self.rows.keys().filter(|address| is_unusual(address)).take(self.pages() + 1).cloned().collect();
+        // More suspects than pages: reading everybody is cheaper.
+        let rows = if suspects.len() > self.pages() { VecDeque::new() } else { suspects };
+        self.stage = Stage::LookUp { rows, ends_when_found: false, then: After::Tail };
+    }
+
+    fn look_at_the_tail(&mut self) {
+        let mut rows: Vec<(&String, &i64)> = self.rows.iter().collect();
+        rows.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(**entry));
+        let rows = rows.into_iter().take(self.pages()).map(|(address, _)| address.clone()).collect();
+        self.stage = Stage::LookUp { rows, ends_when_found: true, then: After::OnList };
+    }
+
+    fn look_at_everybody(&mut self) {
+        self.stage = Stage::OnList;
+        if self.rows.len() <= self.pages() {
+            self.look_at_the_rest();
+        }
+    }
+
+    /// Rows that were not seen are looked up, because the list may lag behind.
+    fn look_at_the_rest(&mut self) {
+        if self.rows.len() <= LOOKED_UP_AT_MOST {
+            let rows = self.rows.keys().cloned().collect();
+            self.stage = Stage::LookUp { rows, ends_when_found: false, then: After::Over };
+            return;
+        }
+        let lost = std::mem::take(&mut self.rows).into_values();
+        let reason = "the account says that the import is done, but many of its rows did not arrive";
+        self.found.extend(lost.map(|entry| (entry, Missing::Unknown(reason.to_owned()))));
+        self.stage = Stage::Over;
+    }
+}
+
+fn unsubscribed() -> Missing {
+    Missing::Unsubscribed(
+        "the person has unsubscribed from the account, which does not put them back".to_owned(),
+    )
+}
+
+/// Rows that the service may refuse although they are good by the rules that are known.
+fn is_unusual(address: &str) -> bool {
+    address.len() > LONGEST_USUAL_ADDRESS
+        || !address.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "l-1";
+
+    /// An account that holds some of the rows, and how many questions it was asked.
+    struct Account {
+        on_list: Vec<String>,
+        left: Vec<String>,
+        asked: usize,
+    }
+
+    impl Account {
+        fn page(&mut self, which: &Which, place: &mut Vec<String>) -> ContactsPage {
+            self.asked += 1;
+            let shown = |address: &String, unsubscribed| Shown {
+                address: address.to_uppercase(),
+                unsubscribed,
+                deleted: false,
+                lists: if unsubscribed { Vec::new() } else { vec![LIST.to_owned()] },
+            };
+            if let Which::Address(address) = which {
+                let there = self.on_list.contains(address).then(|| shown(address, false));
+                let left = self.left.contains(address).then(|| shown(address, true));
+                return ContactsPage {
+                    items: there.into_iter().chain(left).collect(),
+                    next: None,
+                    count: None,
+                };
+            }
+            match which {
+                Which::Unsubscribed => place.clone_from(&self.left),
+                Which::OnList { .. } => place.clone_from(&self.on_list),
+                _ => {}
+            }
+            let left = matches!(which, Which::Unsubscribed);
+            let items = place.drain(..place.len().min(PAGE)).map(|address| shown(&address, left)).collect();
+            ContactsPage { items, next: (!place.is_empty()).then(|| "next".to_owned()), count: None }
+        }
+    }
+
+    fn address(number: usize) -> String {
+        format!("p{number:06}@example.org")
+    }
+
+    /// Searches among so many rows and says what was found, by number, with how many questions.
+    fn search(
+        rows: usize,
+        left: &[usize],
+        refused: &[usize],
+        lost: &[usize],
+        long: bool,
+    ) -> (Vec<(i64, Missing)>, usize) {
+        let name = |number: usize| {
+            if long && refused.contains(&number) {
+                format!("{}{}", "x".repeat(40), address(number))
+            } else {
+                address(number)
+            }
+        };
+        let gone =
+            |number: &usize| left.contains(number) || refused.contains(number) || lost.contains(number);
+        let mut account = Account {
+            on_list: (0..rows).filter(|number| !gone(number)).map(name).collect(),
+            left: left.iter().map(|number| name(*number)).collect(),
+            asked: 0,
+        };
+        let landing = Landing {
+            persons: (rows - refused.len() - lost.len()) as u64,
+            refused: refused.len() as u64,
+            unsubscribed: left.len() as u64,
+        };
+        let sent = (0..rows).map(|number| (name(number), i64::try_from(number).unwrap())).collect();
+        let mut search = Search::new(sent, LIST.to_owned(), Timestamp::UNIX_EPOCH, landing);
+        let mut place = Vec::new();
+        loop {
+            match search.next() {
+                Ok(which) => {
+                    let page = account.page(&which, &mut place);
+                    search.answer(&page);
+                }
+                Err(mut found) => {
+                    found.sort_by_key(|(entry, _)| *entry);
+                    return (found, account.asked);
+                }
+            }
+        }
+    }
+
+    fn kinds(found: &[(i64, Missing)]) -> Vec<(i64, char)> {
+        let kind = |missing: &Missing| match missing {
+            Missing::Unsubscribed(_) => 'u',
+            Missing::Refused(_) => 'r',
+            Missing::Unknown(_) => '?',
+        };
+        found.iter().map(|(entry, missing)| (*entry, kind(missing))).collect()
+    }
+
+    #[test]
+    fn those_who_unsubscribed_cost_a_page() {
+        let (found, asked) = search(36_000, &[5, 700, 35_999], &[], &[], false);
+        assert_eq!((kinds(&found), asked), (vec![(5, 'u'), (700, 'u'), (35_999, 'u')], 1));
+    }
+
+    #[test]
+    fn a_row_that_looks_like_it_is_looked_up_first() {
+        let (found, asked) = search(36_000, &[], &[17], &[], true);
+        assert_eq!((kinds(&found), asked), (vec![(17, 'r')], 1));
+    }
+
+    #[test]
+    fn a_tail_that_was_cut_is_found_from_its_end() {
+        let (found, asked) = search(36_000, &[], &[], &[35_998, 35_999], false);
+        assert_eq!((kinds(&found), asked), (vec![(35_998, '?'), (35_999, '?')], 2));
+    }
+
+    #[test]
+    fn what_lies_anywhere_costs_the_pages_of_the_list() {
+        let (found, asked) = search(2_000, &[3], &[1_000], &[4, 1_999], false);
+        // One of the last three was refused, and nobody can say which: none is called so.
+        assert_eq!(kinds(&found), [(3, 'u'), (4, '?'), (1_000, '?'), (1_999, '?')]);
+        assert!(matches!(&found[1].1, Missing::Unknown(why) if why.ends_with("of 3 such rows it refused 1")));
+        // One page of those who left, two rows of the tail, four pages, two rows that were not on them.
+        assert_eq!(asked, 1 + 2 + 4 + 2);
+    }
+
+    #[test]
+    fn few_rows_are_looked_up_one_by_one() {
+        let (found, asked) = search(1, &[], &[0], &[], false);
+        assert_eq!((kinds(&found), asked), (vec![(0, 'r')], 1));
+    }
+
+    #[test]
+    fn a_list_that_lags_behind_loses_nobody() {
+        let landing = Landing { persons: 1_999, refused: 0, unsubscribed: 0 };
+        let sent = (0..2_000).map(|number| (address(number), i64::try_from(number).unwrap())).collect();
+        let mut search = Search::new(sent, LIST.to_owned(), Timestamp::UNIX_EPOCH, landing);
+        let shown = |address: String| Shown {
+            address,
+            unsubscribed: false,
+            deleted: false,
+            lists: vec![LIST.to_owned()],
+        };
+        let found = loop {
+            match search.next() {
+                // The list shows nobody after number 1,900; each by itself is there, but one.
+                Ok(Which::OnList { .. }) => {
+                    let items = (0..1_900).map(|number| shown(address(number))).collect();
+                    search.answer(&ContactsPage { items, next: None, count: None });
+                }
+                Ok(Which::Address(asked)) => {
+                    let items = if asked == address(1_950) { Vec::new() } else { vec![shown(asked)] };
+                    search.answer(&ContactsPage { items, next: None, count: None });
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(found) => break found,
+            }
+        };
+        assert_eq!(kinds(&found), [(1_950, '?')]);
+    }
+}

@@ -1,0 +1,182 @@
+//! Implicit consent: rows leave in bulk, and each is accounted for although the account only counts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so at once"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::{Bench, address, assert_adds_up, counts, table};
+use mailchute::sandbox::Permission;
+use serde_json::Value;
+
+/// How far the clocks move at each look when polls and pauses must pass.
+const STRIDE: Duration = Duration::from_secs(30);
+
+/// A world whose inbox holds people with implicit consent.
+fn bulk() -> Bench {
+    let mut bench = Bench::new();
+    bench.implicit(".");
+    bench
+}
+
+/// The addresses that a receipt names, under `rejected` or `held`.
+fn named(receipt: &Value, state: &str) -> BTreeSet<String> {
+    receipt[state].as_array().unwrap().iter().map(|row| row["email"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Runs the daemon inside with clocks that move until so many receipts are there.
+fn run_until_answered(bench: &mut Bench, receipts: usize) {
+    let inside = bench.start_inside();
+    bench.wait_until("the receipts", |bench| {
+        inside.advance(bench, STRIDE);
+        bench.receipts().len() == receipts
+    });
+    inside.stop(bench);
+}
+
+#[test]
+fn run_once_waits_for_an_import_and_its_receipt_says_imported() {
+    let bench = bulk();
+    bench.drop_file("a.csv", table(0, 30));
+    bench.drop_file("b.csv", table(30, 10));
+    bench.run_once(0);
+    let receipts = bench.receipts();
+    assert_eq!(
+        (counts(&receipts["a.csv"]), counts(&receipts["b.csv"])),
+        ("30 imported".into(), "10 imported".into())
+    );
+    bench.account(|world| {
+        assert_eq!(world.members("Newsletter").len(), 40);
+        assert_eq!(world.contact(&address(7)).unwrap().permission, Permission::Implicit);
+        assert_eq!(world.contact(&address(7)).unwrap().details["first_name"], "First7");
+        assert_eq!((world.calls("contacts_json_import"), world.calls("sign_up_form")), (1, 0));
+    });
+    // The same again costs no call.
+    let calls = bench.account(mailchute::sandbox::World::all_calls);
+    bench.drop_file("c.csv", table(0, 30));
+    bench.run_once(0);
+    assert_eq!(counts(&bench.receipts()["c.csv"]), "30 unchanged");
+    assert_eq!(bench.account(mailchute::sandbox::World::all_calls), calls);
+}
+
+#[test]
+fn of_twenty_thousand_rows_each_that_did_not_land_is_named() {
+    const ROWS: usize = 20_000;
+    let mut bench = bulk();
+    let unsubscribed: BTreeSet<String> = (0..37).map(|n| address(n * 540)).collect();
+    // What the account refuses looks unusual; else nobody could tell those rows from the ones that vanished.
+    let long = |n: usize| format!("{}{}", "x".repeat(40), address(n));
+    let refused_numbers: Vec<usize> = (0..12).map(|n| n * 1_600 + 1).collect();
+    let refused: BTreeSet<String> = refused_numbers.iter().map(|n| long(*n)).collect();
+    let lost: BTreeSet<String> = (0..5).map(|n| address(n * 3_900 + 2)).collect();
+    bench.sandbox.change(|world| {
+        for left in &unsubscribed {
+            world.add_contact(left, Permission::Explicit);
+            world.unsubscribe(left);
+        }
+        for address in &refused {
+            world.refuse_in_imports(address);
+        }
+        for address in &lost {
+            world.lose_in_imports(address);
+        }
+    });
+    let mut rows = table(0, ROWS);
+    for n in refused_numbers {
+        rows = rows.replace(&format!("\n{},", address(n)), &format!("\n{},", long(n)));
+    }
+    bench.drop_file("a.csv", rows);
+    run_until_answered(&mut bench, 1);
+    let receipt = &bench.receipts()["a.csv"];
+    assert_adds_up(receipt);
+    let landed = ROWS - 37 - 12 - 5;
+    assert_eq!(counts(receipt), format!("12 rejected, 42 held, {landed} imported"));
+    assert_eq!(named(receipt, "rejected"), refused);
+    assert_eq!(named(receipt, "held"), unsubscribed.into_iter().chain(lost).collect());
+    bench.account(|world| {
+        assert_eq!(world.members("Newsletter").len(), landed);
+        assert!(world.calls("contacts_json_import") <= 2, "{}", world.calls("contacts_json_import"));
+    });
+}
+
+#[test]
+fn a_job_that_ends_otherwise_is_sent_again() {
+    for fault in ["activity_failed", "activity_timed_out", "activity_cancelled", "activity_forgotten"] {
+        let mut bench = bulk();
+        bench.sandbox.fault(&format!("{fault}=once")).unwrap();
+        bench.drop_file("a.csv", table(0, 5));
+        run_until_answered(&mut bench, 1);
+        assert_eq!(counts(&bench.receipts()["a.csv"]), "5 imported", "{fault}");
+        assert_eq!(bench.account(|world| world.calls("contacts_json_import")), 2, "{fault}");
+    }
+}
+
+#[test]
+fn an_import_whose_answer_was_lost_is_found_and_not_posted_again() {
+    for fault in ["lost", "cut"] {
+        let mut bench = bulk();
+        bench.sandbox.fault(&format!("{fault}@contacts_json_import=once")).unwrap();
+        bench.drop_file("a.csv", table(0, 5));
+        run_until_answered(&mut bench, 1);
+        assert_eq!(counts(&bench.receipts()["a.csv"]), "5 imported", "{fault}");
+        assert_eq!(bench.account(|world| world.calls("contacts_json_import")), 1, "{fault}");
+    }
+    // One that never arrived is posted again.
+    let mut bench = bulk();
+    bench.sandbox.fault("reset@contacts_json_import=once").unwrap();
+    bench.drop_file("a.csv", table(0, 5));
+    run_until_answered(&mut bench, 1);
+    assert_eq!(bench.account(|world| world.calls("contacts_json_import")), 2);
+}
+
+#[test]
+fn a_kill_while_the_account_imports_costs_nothing() {
+    let mut bench = bulk();
+    bench.configure("delivery", "linger = \"0s\"");
+    bench.drop_file("a.csv", table(0, 50));
+    bench.start();
+    bench.wait_until("the import", |bench| bench.account(|world| world.calls("contacts_json_import")) == 1);
+    bench.kill();
+    run_until_answered(&mut bench, 1);
+    assert_eq!(counts(&bench.receipts()["a.csv"]), "50 imported");
+    assert_eq!(bench.account(|world| world.calls("contacts_json_import")), 1);
+}
+
+#[test]
+fn one_row_that_makes_the_account_refuse_the_whole_import_is_found_by_halving() {
+    let mut bench = bulk();
+    bench.sandbox.change(|world| world.refuse_in_imports(&address(17)));
+    bench.sandbox.fault("import_invalid=always").unwrap();
+    bench.drop_file("a.csv", table(0, 40));
+    run_until_answered(&mut bench, 1);
+    let receipt = &bench.receipts()["a.csv"];
+    assert_eq!(counts(receipt), "1 rejected, 39 imported");
+    assert_eq!(named(receipt, "rejected"), BTreeSet::from([address(17)]));
+}
+
+#[test]
+fn too_many_activities_make_imports_wait_and_sign_ups_go_on() {
+    let mut bench = Bench::with(|settings| {
+        (settings.requests_per_second, settings.requests_per_day) = (common::UNLIMITED, common::UNLIMITED);
+        settings.lists.push("Members".to_owned());
+    });
+    bench.route(&[(".", "Newsletter"), ("members", "Members")]);
+    bench.implicit("members");
+    bench.configure("delivery", "linger = \"0s\"");
+    bench.sandbox.fault("queue_full@contacts_json_import=always").unwrap();
+    bench.drop_file("members/m.csv", table(0, 5));
+    bench.start();
+    bench.wait_until("the refusal", |bench| bench.account(|world| world.calls("contacts_json_import")) == 1);
+    bench.drop_file("s.csv", table(5, 3));
+    bench.wait_until("the sign-ups", |bench| bench.receipts().contains_key("s.csv"));
+    bench.stop();
+    bench.sandbox.calm();
+    run_until_answered(&mut bench, 2);
+    assert_eq!(counts(&bench.receipts()["m.csv"]), "5 imported");
+}
