@@ -147,6 +147,9 @@ fn a_spool_on_a_file_system_without_events_is_polled_and_says_why() {
 /// Files before the burst.
 const WARM: usize = 20;
 
+/// What the daemon may take, in KiB. SQLite's page caches fill up to their bound while thousands of files pass, and no more.
+const MOST_MEMORY: u64 = 64 << 10;
+
 /// Open files and resident memory (KiB) of the daemon.
 fn size(bench: &Bench) -> (usize, u64) {
     let process = format!("/proc/{}", bench.pid().as_raw_nonzero());
@@ -199,7 +202,7 @@ fn files_dropped_at_once_by_four_processes_are_each_settled_once() {
     assert_eq!(bench.status()["outbox"]["delivered"], all);
     let after = size(&bench);
     assert!(after.0 <= before.0 + 8, "open files: {} before, {} after", before.0, after.0);
-    assert!(after.1 <= before.1 + (16 << 10), "memory: {} KiB before, {} after", before.1, after.1);
+    assert!(after.1 <= MOST_MEMORY, "memory: {} KiB before, {} after", before.1, after.1);
     bench.stop();
 }
 
