@@ -183,6 +183,19 @@ fn killed_while_the_account_answers(bench: &mut Bench) -> &'static str {
     "after a call"
 }
 
+/// The file is read by a thread of its own, whose calls are few: only those on the file itself are counted here. The
+/// first gives its bytes, the second says that there are no more.
+fn killed_after_reading(bench: &Bench) -> &'static str {
+    let trace = bench.home.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-e", "trace=read", "-e", "inject=read:signal=SIGKILL:when=2", "-P"]);
+    command.arg(bench.inbox().join("a.csv")).arg("-o").arg(&trace);
+    command.args([DAEMON, "run", "--once", "--config"]).arg(bench.config()).output().unwrap();
+    let trace = fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("killed by SIGKILL"), "{trace}");
+    step(&trace)
+}
+
 /// A world whose account is known already, so that the first call is the one that matters, and a file to be killed over.
 fn about_to_take_in() -> Bench {
     let bench = Bench::new();
@@ -213,6 +226,9 @@ fn killed_at_each_named_step_every_row_arrives() {
             assert_mended(&bench, &format!("{call} {occurrence}"));
         }
     }
+    let bench = about_to_take_in();
+    seen.insert(killed_after_reading(&bench));
+    assert_mended(&bench, "after the file was read");
     let mut bench = about_to_take_in();
     seen.insert(killed_while_the_account_answers(&mut bench));
     assert_mended(&bench, "while the account answers");

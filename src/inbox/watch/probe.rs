@@ -14,6 +14,9 @@ use super::filesystem;
 /// An event of this machine's own file systems comes within a millisecond; one that takes longer than this is none.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The file of the test. Its name is always the same, so that one that a crash left behind goes with the next test.
+const FILE_NAME: &str = ".mailchute-probe";
+
 /// What a folder's self-test found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -73,11 +76,9 @@ enum Silent {
 }
 
 fn listen(folder: &Path) -> Result<Duration, Silent> {
-    let name = format!(".mailchute-probe-{}", std::process::id());
     let (sender, receiver) = mpsc::channel();
-    let wanted = name.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let about = |path: &PathBuf| path.file_name().is_some_and(|name| name == wanted.as_str());
+        let about = |path: &PathBuf| path.file_name().is_some_and(|name| name == FILE_NAME);
         if event.is_ok_and(|event| event.paths.iter().any(about)) {
             // Whoever asked may have given up.
             let _unheard = sender.send(());
@@ -87,12 +88,16 @@ fn listen(folder: &Path) -> Result<Duration, Silent> {
     watcher
         .watch(folder, RecursiveMode::NonRecursive)
         .map_err(|error| Silent::Unwatched(in_words(&error)))?;
-    let file = folder.join(name);
+    let file = folder.join(FILE_NAME);
     let made = Instant::now();
     fs::write(&file, b"").map_err(Silent::Unwritable)?;
     let heard = receiver.recv_timeout(PATIENCE);
     let delay = made.elapsed();
-    fs::remove_file(&file).map_err(Silent::Unwritable)?;
+    match fs::remove_file(&file) {
+        // Somebody else tests the folder just now; the event tells both of us the same.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Silent::Unwritable(error)),
+        _ => {}
+    }
     heard.map(|()| delay).map_err(|_| Silent::Unheard)
 }
 
