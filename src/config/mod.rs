@@ -116,6 +116,8 @@ pub struct InboxSettings {
     pub max_file_size: u64,
     /// Files with more rows fail.
     pub max_rows: u64,
+    /// What text that is neither marked nor UTF-8 is written in, if that is known.
+    pub encoding: Option<&'static encoding_rs::Encoding>,
     /// Archived files are removed after this.
     pub keep_done: Duration,
 }
@@ -210,6 +212,7 @@ impl Config {
                 watch: raw.inbox.watch,
                 max_file_size: raw.inbox.max_file_size.0,
                 max_rows: raw.inbox.max_rows,
+                encoding: encoding(&source, &raw.inbox.encoding)?,
                 keep_done: raw.inbox.keep_done.0,
             },
             limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
@@ -481,10 +484,27 @@ fn listen(source: &Source<'_>, raw: &RawMetrics) -> Result<SocketAddr, ConfigErr
     Err(source.error_at(raw.listen.span().start, problem))
 }
 
+/// The encoding that a label of the Encoding Standard names.
+fn encoding(
+    source: &Source<'_>,
+    label: &Spanned<String>,
+) -> Result<Option<&'static encoding_rs::Encoding>, ConfigError> {
+    if label.get_ref() == "auto" {
+        return Ok(None);
+    }
+    let known = encoding_rs::Encoding::for_label(label.get_ref().as_bytes());
+    known.map(Some).ok_or_else(|| {
+        let problem = format!(
+            "`{}` is no encoding: write \"auto\", \"windows-1252\", \"iso-8859-2\", \"utf-16le\" or the like",
+            label.get_ref()
+        );
+        source.error_at(label.span().start, problem)
+    })
+}
+
 /// Keys that the contract has and this version does not act on yet: said, not swallowed.
 fn without_effect(raw: &RawConfig) -> Vec<String> {
     let set = [
-        ("inbox.encoding", raw.inbox.encoding != "auto"),
         ("inbox.on_bad_field", raw.inbox.on_bad_field == OnBadField::Drop),
         ("delivery.create_lists", raw.delivery.create_lists),
     ];

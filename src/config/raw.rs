@@ -102,7 +102,7 @@ pub(super) struct RawInbox {
     pub(super) watch: Watch,
     pub(super) max_file_size: Size,
     pub(super) max_rows: u64,
-    pub(super) encoding: String,
+    pub(super) encoding: Spanned<String>,
     pub(super) on_bad_field: OnBadField,
     pub(super) keep_done: Span,
 }
@@ -115,7 +115,7 @@ impl Default for RawInbox {
             watch: Watch::Auto,
             max_file_size: Size(MAX_FILE_SIZE),
             max_rows: MAX_ROWS,
-            encoding: "auto".to_owned(),
+            encoding: Spanned::new(0..0, "auto".to_owned()),
             on_bad_field: OnBadField::Reject,
             keep_done: Span(KEEP_DONE),
         }

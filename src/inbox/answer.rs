@@ -13,6 +13,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::settle::{Fingerprint, Settled};
 use super::stuck::Stuck;
 use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
+use crate::config::InboxSettings;
 use crate::durable;
 use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
 
@@ -37,13 +38,12 @@ impl Inbox {
     /// Archives what is recorded and answers what is settled. What is in the way of a file is remembered.
     pub(super) async fn answer(&mut self, now: Timestamp) -> Result<(), OutboxError> {
         let (parts, mut stuck) = (Arc::clone(&self.parts), self.stuck.clone());
-        let most = self.parts.settings.max_file_size;
         let (answered, stuck) = self
             .parts
             .outbox
             .ask(move |outbox| {
                 let answered = archive_recorded(outbox, &parts.spool, None, &mut stuck, now)
-                    .and_then(|()| write_receipts(outbox, &parts.spool, most, &mut stuck, now));
+                    .and_then(|()| write_receipts(outbox, &parts.spool, &parts.settings, &mut stuck, now));
                 (answered, stuck)
             })
             .await;
@@ -154,7 +154,7 @@ pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Re
 fn write_receipts(
     outbox: &mut Outbox,
     spool: &Path,
-    most: u64,
+    settings: &InboxSettings,
     stuck: &mut Stuck,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
@@ -165,7 +165,7 @@ fn write_receipts(
         if stuck.holds(&path, now) {
             continue;
         }
-        match write_receipt(outbox, spool, &facts, most) {
+        match write_receipt(outbox, spool, &facts, settings) {
             Ok(()) => {
                 outbox.answered(facts.id, now)?;
                 stuck.free(&path);
@@ -182,7 +182,7 @@ fn write_receipt(
     outbox: &mut Outbox,
     spool: &Path,
     facts: &ReceiptFacts,
-    most: u64,
+    settings: &InboxSettings,
 ) -> Result<(), ReceiptError> {
     let archived = spool.join(&facts.archived_as);
     if let Some(day) = facts.archived_as.parent().and_then(Path::file_name) {
@@ -190,7 +190,7 @@ fn write_receipt(
         archive::day_folder(spool, "done", &day.to_string_lossy())?;
     }
     if facts.counts.rejected > 0 {
-        write_rejects(outbox, &archived, facts, most)?;
+        write_rejects(outbox, &archived, facts, settings)?;
     }
     let shared = std::cell::RefCell::new(outbox);
     durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
@@ -204,14 +204,15 @@ fn write_rejects(
     outbox: &mut Outbox,
     archived: &Path,
     facts: &ReceiptFacts,
-    most: u64,
+    settings: &InboxSettings,
 ) -> Result<(), ReceiptError> {
     if !archived.exists() {
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());
     }
     let shared = std::cell::RefCell::new(outbox);
-    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most));
+    let (most, encoding) = (settings.max_file_size, settings.encoding);
+    let open = || Ok(source::reader(&facts.name, source::open(archived)?, most, encoding)?);
     durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
         let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
         rejects::write(source::format(&facts.name), &open, refused, out)

@@ -76,7 +76,10 @@ pub struct Columns {
 impl Columns {
     /// Understands a header.
     pub fn of_header(header: &[String], configured: &BTreeMap<String, String>) -> Result<Self, Unreadable> {
-        let mut fields: Vec<Option<Field>> = vec![None; header.len()];
+        // Columns without a name at the end come from delimiters at the end: rows may leave them out.
+        let width = header.iter().rposition(|title| !title.is_empty()).map_or(0, |last| last + 1);
+        let header = &header[..width];
+        let mut fields: Vec<Option<Field>> = vec![None; width];
         for (name, column) in configured {
             let wanted = fold(column);
             match header.iter().position(|title| fold(title) == wanted) {

@@ -21,8 +21,12 @@ use crate::contact::{Field, Row};
 const DELIMITERS: [u8; 4] = *b",;\t|";
 /// A record of a contact is a few hundred bytes; one of a megabyte is a quote that was never closed.
 const LARGEST_RECORD: u64 = 1 << 20;
-/// The mark that some programs put before UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Lines that are looked at to find the delimiter: a preamble and a few rows.
+const LINES_LOOKED_AT: usize = 20;
+/// Bytes that they may have together.
+const START_LOOKED_AT: u64 = 16 << 10;
+/// What a spreadsheet writes before the delimiter in a line of its own.
+const DELIMITER_LINE: &[u8] = b"sep=";
 
 /// A record as it stands in the file.
 pub(super) struct Record<'a> {
@@ -39,6 +43,10 @@ pub fn read(
     let mut columns: Option<Columns> = None;
     records(input, &mut |record| {
         let Some(known) = &columns else {
+            // A spreadsheet that begins with empty lines has its header below them.
+            if is_blank(&record) {
+                return Ok(ControlFlow::Continue(()));
+            }
             let first = texts(&record)?;
             if is_no_header(&first) {
                 columns = Some(Columns::of_addresses(first.len()));
@@ -66,24 +74,27 @@ pub(super) fn records(
     let io = |line: u64, error: &dyn std::fmt::Display| {
         Unreadable::new(&format!("line {line}"), format!("cannot be read: {error}"))
     };
-    let start = input.fill_buf().map_err(|error| io(1, &error))?;
-    let mark = if start.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-    let delimiter = delimiter(&start[mark..]);
-    refuse_other_formats(&start[mark..])?;
-    input.consume(mark);
+    let mut start = Vec::new();
+    (&mut input).take(START_LOOKED_AT).read_to_end(&mut start).map_err(|error| io(1, &error))?;
+    refuse_other_formats(&start)?;
+    let named = named_delimiter(&start);
+    let delimiter = named.unwrap_or_else(|| delimiter(&start));
     let passed = Rc::new(RefCell::new(Passed { ceiling: LARGEST_RECORD, ..Passed::default() }));
-    let input = Counted { input, passed: Rc::clone(&passed) };
+    let input = Counted { input: io::Cursor::new(start).chain(input), passed: Rc::clone(&passed) };
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(input);
     let mut cells = ByteRecord::new();
+    let mut unread = named.is_none();
     loop {
         let last_line = passed.borrow_mut().begin_record(reader.position().byte());
         if !reader.read_byte_record(&mut cells).map_err(|error| io(last_line + 1, &error))? {
             break;
         }
-        let breaks = cells.as_slice().split(|byte| *byte == b'\n').count() - 1;
-        let line = passed.borrow_mut().last_line(reader.position().byte())
-            - u64::try_from(breaks).unwrap_or_default();
+        if !std::mem::replace(&mut unread, true) {
+            continue;
+        }
+        let breaks = line_ends(cells.as_slice());
+        let line = passed.borrow_mut().last_line(reader.position().byte()) - breaks;
         if each(Record { line, cells: &cells })?.is_break() {
             return Ok(());
         }
@@ -98,9 +109,10 @@ pub(super) fn records(
 struct Passed {
     bytes: u64,
     ceiling: u64,
-    /// Where line feeds stand that the parser has not consumed yet.
+    last_byte: u8,
+    /// Where line ends stand that the parser has not consumed yet.
     feeds: VecDeque<u64>,
-    /// Line feeds that it has consumed, and where the last of them stood.
+    /// Line ends that it has consumed, and where the last of them stood.
     consumed: u64,
     last_feed: Option<u64>,
 }
@@ -140,8 +152,20 @@ impl<R: Read> Read for Counted<R> {
         }
         let got = self.input.read(buffer)?;
         let start = passed.bytes;
-        let feeds = (start..).zip(&buffer[..got]).filter(|(_, byte)| **byte == b'\n').map(|(place, _)| place);
-        passed.feeds.extend(feeds);
+        let mut before = passed.last_byte;
+        for (place, byte) in (start..).zip(&buffer[..got]) {
+            match *byte {
+                // The second half of a CR LF: the line ends here and not one byte earlier.
+                b'\n' if before == b'\r' => {
+                    passed.feeds.pop_back();
+                    passed.feeds.push_back(place);
+                }
+                b'\n' | b'\r' => passed.feeds.push_back(place),
+                _ => {}
+            }
+            before = *byte;
+        }
+        passed.last_byte = before;
         passed.bytes += u64::try_from(got).unwrap_or_default();
         Ok(got)
     }
@@ -152,9 +176,10 @@ fn refuse_other_formats(start: &[u8]) -> Result<(), Unreadable> {
     let what = match start {
         [b'P', b'K', 3, 4, ..] => "this is a workbook or an archive: save it as CSV",
         [0xd0, 0xcf, 0x11, 0xe0, ..] => "this is an old workbook: save it as CSV",
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16: save it as UTF-8",
         _ if is_markup(start) => "this is a web page, probably an error message: fetch the file again",
-        _ if start.contains(&0) => "this holds zero bytes and is no text: save it as CSV in UTF-8",
+        _ if start.contains(&0) => {
+            "this holds zero bytes: it is no text, or UTF-16 without its mark: save it as CSV in UTF-8"
+        }
         _ => return Ok(()),
     };
     Err(Unreadable::new("line 1", what.to_owned()))
@@ -168,19 +193,63 @@ fn is_markup(start: &[u8]) -> bool {
         .any(|tag| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes())))
 }
 
-/// The delimiter that the first line has most of, outside quotes.
+/// Line ends in a text: CR, LF, or both.
+fn line_ends(text: &[u8]) -> u64 {
+    let ends = (0..text.len()).filter(|place| match text[*place] {
+        b'\r' => text.get(place + 1) != Some(&b'\n'),
+        byte => byte == b'\n',
+    });
+    u64::try_from(ends.count()).unwrap_or_default()
+}
+
+/// The delimiter that a first line like `sep=;` names.
+fn named_delimiter(start: &[u8]) -> Option<u8> {
+    let rest = start.strip_prefix(DELIMITER_LINE)?;
+    let (delimiter, rest) = rest.split_first()?;
+    let alone = rest.first().is_none_or(|byte| [b'\r', b'\n'].contains(byte));
+    (alone && DELIMITERS.contains(delimiter)).then_some(*delimiter)
+}
+
+/// The delimiter that most lines have as often as the first one has it, outside quotes; of equals the one that the first
+/// line has most of.
 fn delimiter(start: &[u8]) -> u8 {
-    let mut counts = [0_usize; DELIMITERS.len()];
-    let mut quoted = false;
-    for byte in start.iter().take_while(|byte| **byte != b'\n') {
+    let lines = counted_lines(start);
+    let Some((first, others)) = lines.split_first() else { return DELIMITERS[0] };
+    let score = |which: &usize| {
+        let agreeing = others.iter().filter(|counts| counts[*which] == first[*which]).count();
+        (first[*which] > 0).then_some((agreeing, first[*which]))
+    };
+    // The first of equals wins, so that a single column is read with the comma.
+    let best = (0..DELIMITERS.len()).rev().max_by_key(score).unwrap_or_default();
+    DELIMITERS[best]
+}
+
+/// How often each delimiter stands in each of the first lines that are not blank.
+fn counted_lines(start: &[u8]) -> Vec<[usize; DELIMITERS.len()]> {
+    let (mut lines, mut counts) = (Vec::new(), [0_usize; DELIMITERS.len()]);
+    let (mut quoted, mut blank) = (false, true);
+    for byte in start {
         quoted ^= *byte == b'"';
+        if !quoted && [b'\r', b'\n'].contains(byte) {
+            if !blank {
+                lines.push(std::mem::take(&mut counts));
+            }
+            blank = true;
+            if lines.len() == LINES_LOOKED_AT {
+                return lines;
+            }
+            continue;
+        }
+        blank &= byte.is_ascii_whitespace();
         if let (false, Some(which)) = (quoted, DELIMITERS.iter().position(|delimiter| delimiter == byte)) {
             counts[which] += 1;
         }
     }
-    // The first of equals wins, so that a single column is read with the comma.
-    let most = (0..DELIMITERS.len()).rev().max_by_key(|which| counts[*which]).unwrap_or_default();
-    DELIMITERS[most]
+    // What the buffer cuts off says nothing, unless it is all there is.
+    if lines.is_empty() && !blank {
+        lines.push(counts);
+    }
+    lines
 }
 
 fn texts(record: &Record<'_>) -> Result<Vec<String>, Unreadable> {
@@ -189,14 +258,19 @@ fn texts(record: &Record<'_>) -> Result<Vec<String>, Unreadable> {
     all.map_err(|_| {
         Unreadable::new(
             &format!("line {}", record.line),
-            "the header is not UTF-8: save the file as UTF-8".to_owned(),
+            "the header is not UTF-8: save the file as UTF-8, or name its encoding under `[inbox] encoding`"
+                .to_owned(),
         )
     })
 }
 
+fn is_blank(record: &Record<'_>) -> bool {
+    record.cells.iter().all(|cell| cell.iter().all(u8::is_ascii_whitespace))
+}
+
 /// Makes a row of a record, or a rejection.
 fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()> {
-    if record.cells.iter().all(|cell| cell.iter().all(u8::is_ascii_whitespace)) {
+    if is_blank(record) {
         return ControlFlow::Continue(());
     }
     let (line, found, wanted) = (record.line, record.cells.len(), columns.width());
@@ -204,7 +278,7 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()
     let surplus = record.cells.iter().skip(wanted).any(|cell| !cell.is_empty());
     if found < wanted || surplus {
         let reason = format!(
-            "the row has {found} cells and the header {wanted}: a delimiter is missing, or one stands unquoted in a cell"
+            "line {line} has {found} cells and the header {wanted}: a delimiter is missing, or one stands unquoted in a cell"
         );
         return sink(Err(refuse(line, email(record, columns), None, reason)));
     }
@@ -212,7 +286,10 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()
     for (place, cell) in record.cells.iter().enumerate() {
         let Some(field) = columns.field(place) else { continue };
         let Ok(text) = std::str::from_utf8(cell) else {
-            let reason = format!("cell {} is not UTF-8: save the file as UTF-8", place + 1);
+            let reason = format!(
+                "cell {} is not UTF-8: save the file as UTF-8, or name its encoding under `[inbox] encoding`",
+                place + 1
+            );
             return sink(Err(refuse(line, email(record, columns), Some(field.name()), reason)));
         };
         let text = if columns.defused { super::rejects::rearm(text) } else { text };

@@ -8,6 +8,7 @@
 mod answer;
 mod archive;
 mod columns;
+mod decode;
 mod delimited;
 mod json;
 mod keep;

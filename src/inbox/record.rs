@@ -119,7 +119,9 @@ impl Incoming<'_> {
     }
 
     fn parse(&self, bytes: impl io::Read, sink: super::Sink<'_>) -> Result<(), Unreadable> {
-        let input = source::reader(self.name, bytes, self.parts.settings.max_file_size);
+        let settings = &self.parts.settings;
+        let input = source::reader(self.name, bytes, settings.max_file_size, settings.encoding)
+            .map_err(|error| Unreadable::new("line 1", format!("cannot be read: {error}")))?;
         let configured = &self.route.columns;
         match source::format(self.name) {
             Format::Delimited => delimited::read(input, configured, sink),

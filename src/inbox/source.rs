@@ -6,10 +6,12 @@ use std::{
     path::Path,
 };
 
+use encoding_rs::Encoding;
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
+use super::decode;
 use super::names::{Format, Meaning, meaning};
 
 /// Large enough that system calls do not matter, small enough that thousands of files do not either.
@@ -21,15 +23,21 @@ pub fn open(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// The bytes for a reader, unpacked if the name says that they are packed.
-pub fn reader<'a>(name: &str, bytes: impl Read + 'a, most: u64) -> Box<dyn BufRead + 'a> {
-    match meaning(name) {
+/// The text for a reader, unpacked if the name says that it is packed, and decoded.
+pub fn reader<'a>(
+    name: &str,
+    bytes: impl Read + 'a,
+    most: u64,
+    encoding: Option<&'static Encoding>,
+) -> io::Result<Box<dyn BufRead + 'a>> {
+    let bytes: Box<dyn BufRead + 'a> = match meaning(name) {
         Meaning::Drop(_, true) => {
             let unpacked = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, bytes));
             Box::new(BufReader::with_capacity(BUFFER, Bounded { bytes: unpacked, left: most, most }))
         }
         _ => Box::new(BufReader::with_capacity(BUFFER, Bounded { bytes, left: most, most })),
-    }
+    };
+    decode::text(bytes, encoding)
 }
 
 /// The format that a name promises; other names are read as delimited text, which says what is wrong with them.
