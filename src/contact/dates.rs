@@ -1,24 +1,89 @@
 //! The dates that people write, read so that each means one day.
+//!
+//! Pure. Promises that a text that could mean two days is read by a rule that README states, or not at all.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Timestamp, tz::TimeZone};
 
 /// A leap year: 29 February is somebody's birthday.
 const LEAP_YEAR: i16 = 2000;
+/// The months' names, lower case.
+const MONTHS: [&str; 12] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+];
 /// A Unix time above this counts milliseconds: in seconds it would lie beyond the year 5000.
 const SECONDS_UNTIL: i64 = 100_000_000_000;
 
-/// A day as YYYY-MM-DD, from the forms that the service documents.
+/// What exports write for a day that nobody knows.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c == '0' || c == '-' || c == '/' || c == '.')
+}
+
+/// A day as YYYY-MM-DD.
 pub(super) fn anniversary(text: &str) -> Result<String, String> {
-    let numbers: Vec<&str> = text.split(['-', '/']).collect();
-    let date = match numbers[..] {
+    day(text).map(|date| date.to_string()).ok_or_else(|| {
+        format!("`{text}` is not a date: write YYYY-MM-DD, MM/DD/YYYY, DD.MM.YYYY or 9 February 2020")
+    })
+}
+
+/// Month and day of birth in one text, with or without the year.
+pub(super) fn day_of_birth(text: &str) -> Result<(u8, u8), String> {
+    let leap = LEAP_YEAR.to_string();
+    let date = day(text).or_else(|| {
+        if let Some((month, day)) = text.trim_start_matches("--").split_once(['-', '/']) {
+            return civil(&leap, month, day);
+        }
+        if let Some((day, month)) = text.trim_end_matches('.').split_once('.') {
+            return civil(&leap, month, day);
+        }
+        day(&format!("{text} {leap}"))
+    });
+    date.and_then(|date| Some((u8::try_from(date.month()).ok()?, u8::try_from(date.day()).ok()?)))
+        .ok_or_else(|| format!("`{text}` is no birthday: write YYYY-MM-DD, MM/DD, DD.MM. or 9 February"))
+}
+
+/// The one day that a text means. A slash puts the month first, as the service documents it; a dot puts the day first, as
+/// everybody does who writes dots; a month's name can be nothing else.
+fn day(text: &str) -> Option<Date> {
+    // A time of midnight or noon behind the day is what databases add to it.
+    let text = text.split_once('T').filter(|(day, _)| day.len() == 10).map_or(text, |(day, _)| day);
+    let text = text.split_once(' ').filter(|(_, rest)| rest.contains(':')).map_or(text, |(day, _)| day);
+    let numbers: Vec<&str> = text.split(['-', '/', '.']).map(str::trim).collect();
+    match numbers[..] {
         [year, month, day] if year.len() == 4 => civil(year, month, day),
-        // Only the slash form is documented with the year last, and it is month first.
         [month, day, year] if year.len() == 4 && text.contains('/') => civil(year, month, day),
-        _ => None,
+        [day, month, year] if year.len() == 4 && text.contains('.') => civil(year, month, day),
+        _ => with_month_name(text),
+    }
+}
+
+/// `9 February 2020`, `Feb 9, 2020`, `9-Feb-2020`.
+fn with_month_name(text: &str) -> Option<Date> {
+    let words: Vec<&str> = text.split([' ', ',', '-', '.', '/']).filter(|word| !word.is_empty()).collect();
+    let [first, second, year] = words[..] else { return None };
+    let month_of = |word: &str| {
+        let lower = word.to_lowercase();
+        let place = MONTHS
+            .iter()
+            .position(|month| *month == lower || (lower.len() >= 3 && month.starts_with(&lower)))?;
+        Some((place + 1).to_string())
     };
-    date.map(|date| date.to_string())
-        .ok_or_else(|| format!("`{text}` is not a date: write YYYY-MM-DD or MM/DD/YYYY"))
+    match (month_of(first), month_of(second)) {
+        (Some(month), None) => civil(year, &month, second),
+        (None, Some(month)) => civil(year, &month, first),
+        _ => None,
+    }
 }
 
 /// Month and day of birth.
@@ -45,9 +110,11 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
             .and_then(|number| from(number).ok())
             .ok_or_else(unreadable);
     }
-    let (day, rest) = text.split_once([' ', 'T']).unwrap_or((text, ""));
+    let clock_at = text.find(':').map_or(text.len(), |colon| text[..colon].rfind([' ', 'T']).unwrap_or(0));
+    let (day, rest) = text.split_at(clock_at);
+    let rest = rest.trim_start_matches([' ', 'T']);
     let time = clock(rest.trim()).ok_or_else(unreadable)?;
-    let day = days(day.trim_end_matches(',')).ok_or_else(unreadable)?;
+    let day = days(day.trim_end_matches([',', ' '])).ok_or_else(unreadable)?;
     TimeZone::UTC.to_timestamp(DateTime::from_parts(day, time)).map_err(|_| unreadable())
 }
 
@@ -60,7 +127,7 @@ fn days(text: &str) -> Option<Date> {
             let ways = [civil(year, first, second), civil(year, second, first)];
             ways.into_iter().flatten().min()
         }
-        _ => None,
+        _ => with_month_name(text),
     }
 }
 

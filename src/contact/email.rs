@@ -102,7 +102,8 @@ impl FromStr for EmailAddress {
 /// Takes the address out of what people and programs put around it.
 fn unwrap(text: &str) -> String {
     let visible: String = text.chars().filter(|c| !INVISIBLE.contains(c)).collect();
-    let mut bare = visible.trim();
+    // Of several addresses in one cell, as one export writes them, the first counts.
+    let mut bare = visible.split(":::").next().unwrap_or_default().trim();
     // `Jane Doe <jane@example.org>`
     if let (Some(open), true) = (bare.rfind('<'), bare.ends_with('>')) {
         bare = bare[open + 1..bare.len() - 1].trim();

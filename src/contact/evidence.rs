@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Complaint, Field, dates, limited};
+use super::details::limited;
+use super::{Complaint, Field, dates};
 
 /// Long enough for the address of a page with its parameters.
 const LONGEST_SOURCE: usize = 255;
@@ -28,6 +29,25 @@ pub struct Evidence {
     pub ip: Option<String>,
 }
 
+/// What exports write for somebody who did not agree or no longer does.
+const REFUSALS: [&str; 11] = [
+    "no",
+    "false",
+    "0",
+    "unsubscribed",
+    "never subscribed",
+    "not subscribed",
+    "opted out",
+    "opt-out",
+    "nein",
+    "non",
+    "nee",
+];
+
+fn is_refusal(text: &str) -> bool {
+    REFUSALS.iter().any(|refusal| refusal.eq_ignore_ascii_case(text))
+}
+
 impl Evidence {
     /// Finds the evidence among a row's cells.
     pub(super) fn from_cells(cells: &[(Field, String)]) -> Result<Self, Complaint> {
@@ -40,6 +60,9 @@ impl Evidence {
             let complain = |reason: String| (field.clone(), reason);
             match field {
                 Field::ConsentAt => evidence.consent_at = Some(dates::instant(text).map_err(complain)?),
+                Field::Permission if is_refusal(text) => {
+                    return Err(complain(format!("`{text}`: the person does not want to be mailed")));
+                }
                 Field::Source => evidence.source = Some(limited(field, text, LONGEST_SOURCE)?),
                 Field::Ip => {
                     let ip: Result<IpAddr, _> = text.parse();

@@ -69,10 +69,20 @@ fn anniversaries_mean_one_day() {
         let row = row(&[("email", "jane@example.org"), ("anniversary", text)]);
         Contact::from_row(&row).ok().and_then(|contact| contact.details().anniversary.clone())
     };
-    for text in ["2020-02-09", "2020-2-9", "2020/02/09", "2/9/2020", "02/09/2020"] {
+    for text in [
+        "2020-02-09",
+        "2020-2-9",
+        "2020/02/09",
+        "2/9/2020",
+        "02/09/2020",
+        "9.2.2020",
+        "9 February 2020",
+        "Feb 9, 2020",
+        "2020-02-09 00:00:00",
+    ] {
         assert_eq!(day(text).as_deref(), Some("2020-02-09"), "{text}");
     }
-    for text in ["09.02.2020", "2020-13-01", "31/12/2020", "yesterday", "20-02-09"] {
+    for text in ["02.30.2020", "2020-13-01", "31/12/2020", "yesterday", "20-02-09"] {
         assert_eq!(day(text), None, "{text}");
     }
 }

@@ -6,64 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::Unreadable;
-use crate::contact::{EmailAddress, Field, STANDARD_FIELDS};
+use super::spellings::{self, fold};
+use crate::contact::{EmailAddress, Field};
 
 /// Columns that our own rejects files have besides the original ones.
 pub const LINE_COLUMN: &str = "mailchute_line";
 /// The other of them.
 pub const REASON_COLUMN: &str = "mailchute_reason";
-
-/// Other spellings of the standard names, folded as [`fold`] does.
-const SPELLINGS: [(&str, Field); 48] = [
-    ("emailaddress", Field::Email),
-    ("mail", Field::Email),
-    ("mailaddress", Field::Email),
-    ("firstname", Field::FirstName),
-    ("givenname", Field::FirstName),
-    ("forename", Field::FirstName),
-    ("lastname", Field::LastName),
-    ("surname", Field::LastName),
-    ("familyname", Field::LastName),
-    ("jobtitle", Field::JobTitle),
-    ("company", Field::CompanyName),
-    ("companyname", Field::CompanyName),
-    ("organization", Field::CompanyName),
-    ("organisation", Field::CompanyName),
-    ("phone", Field::PhoneNumber),
-    ("phonenumber", Field::PhoneNumber),
-    ("telephone", Field::PhoneNumber),
-    ("mobile", Field::PhoneNumber),
-    ("birthdaymonth", Field::BirthdayMonth),
-    ("birthmonth", Field::BirthdayMonth),
-    ("birthdayday", Field::BirthdayDay),
-    ("birthday", Field::BirthdayDay),
-    ("streetaddress", Field::Street),
-    ("town", Field::City),
-    ("province", Field::State),
-    ("region", Field::State),
-    ("postalcode", Field::PostalCode),
-    ("postcode", Field::PostalCode),
-    ("zip", Field::PostalCode),
-    ("zipcode", Field::PostalCode),
-    ("consentdate", Field::ConsentAt),
-    ("consenttime", Field::ConsentAt),
-    ("confirmtime", Field::ConsentAt),
-    ("optindate", Field::ConsentAt),
-    ("optintime", Field::ConsentAt),
-    ("optinat", Field::ConsentAt),
-    ("signupdate", Field::ConsentAt),
-    ("signuptime", Field::ConsentAt),
-    ("subscribedat", Field::ConsentAt),
-    ("timestamp", Field::ConsentAt),
-    ("consentsource", Field::Source),
-    ("optinsource", Field::Source),
-    ("signupsource", Field::Source),
-    ("sourcename", Field::Source),
-    ("ipaddress", Field::Ip),
-    ("confirmip", Field::Ip),
-    ("optinip", Field::Ip),
-    ("signupip", Field::Ip),
-];
 
 /// What each column of a table means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +38,7 @@ impl Columns {
                 None => {}
             }
         }
-        for (place, title) in header.iter().enumerate() {
-            let Some(field) = guess(title) else { continue };
+        for (field, place) in best_columns(header) {
             if fields[place].is_none() && !fields.contains(&Some(field.clone())) {
                 fields[place] = Some(field);
             }
@@ -129,26 +77,26 @@ pub fn is_no_header(first: &[String]) -> bool {
     first.first().is_some_and(|cell| cell.parse::<EmailAddress>().is_ok())
 }
 
+/// For each field the column whose name is the best one for it; of equals the first.
+fn best_columns(header: &[String]) -> BTreeMap<Field, usize> {
+    let mut best: BTreeMap<Field, (usize, usize)> = BTreeMap::new();
+    for (place, title) in header.iter().enumerate() {
+        let Some((field, rank)) = spellings::guess(title) else { continue };
+        let known = best.entry(field).or_insert((rank, place));
+        *known = (*known).min((rank, place));
+    }
+    best.into_iter().map(|(field, (_, place))| (field, place)).collect()
+}
+
 /// The field that a column's name means, as far as it can be guessed.
 #[must_use]
 pub fn guess(title: &str) -> Option<Field> {
-    let title = title.trim_start_matches('\u{feff}').trim();
-    if let Some(custom) = title.strip_prefix("cf:") {
-        return Some(Field::Custom(custom.trim().to_owned()));
-    }
-    let folded = fold(title);
-    let standard = STANDARD_FIELDS.iter().find(|(_, name)| fold(name) == folded).map(|(field, _)| field);
-    let spelled = || SPELLINGS.iter().find(|(spelling, _)| *spelling == folded).map(|(_, field)| field);
-    standard.or_else(spelled).cloned()
+    spellings::guess(title).map(|(field, _)| field)
 }
 
 /// The field that a key of `columns` names.
 fn field_of(name: &str) -> Field {
     guess(name).unwrap_or_else(|| Field::Custom(name.to_owned()))
-}
-
-fn fold(title: &str) -> String {
-    title.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 fn no_address(header: &[String], configured: Option<&str>) -> Unreadable {
@@ -170,6 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::contact::{Part, PhoneKind, STANDARD_FIELDS};
 
     fn titles(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -184,7 +133,7 @@ mod tests {
     fn names_are_recognised_in_any_dress() {
         let found =
             fields(&["E-Mail", "FIRST_NAME", "last name", "Zip-Code", "cf:member_no", "whatever"], &[]);
-        let expected = [Field::Email, Field::FirstName, Field::LastName, Field::PostalCode];
+        let expected = [Field::Email, Field::FirstName, Field::LastName, Field::Address(Part::PostalCode)];
         assert_eq!(found[..4], expected.map(Some));
         assert_eq!(found[4..], [Some(Field::Custom("member_no".into())), None]);
     }
@@ -195,8 +144,40 @@ mod tests {
             fields(&["email", "Contact", "phone", "mobile"], &[("email", "contact"), ("cf:nick", "email")]);
         assert_eq!(
             found,
-            [Some(Field::Custom("nick".into())), Some(Field::Email), Some(Field::PhoneNumber), None]
+            [
+                Some(Field::Custom("nick".into())),
+                Some(Field::Email),
+                Some(Field::PhoneNumber),
+                Some(Field::Phone(PhoneKind::Mobile))
+            ]
         );
+    }
+
+    #[test]
+    fn of_two_columns_that_could_be_the_address_the_better_named_one_is_it() {
+        let address = |names: &[&str]| {
+            let found = fields(names, &[]);
+            names[found.iter().position(|field| *field == Some(Field::Email)).unwrap()].to_owned()
+        };
+        assert_eq!(address(&["Work email", "E-mail 2 - Value", "E-mail 1 - Value"]), "E-mail 1 - Value");
+        assert_eq!(address(&["Billing Email", "Email Address", "mail"]), "Email Address");
+        assert_eq!(address(&["E-Mail-Adresse", "EMAIL", "email"]), "EMAIL");
+    }
+
+    #[test]
+    fn plain_fields_are_recognised_in_five_languages() {
+        for header in [
+            ["E-Mail", "First name", "Surname", "Company", "Phone", "Town", "Zip"],
+            ["E-Mail-Adresse", "Vorname", "Nachname", "Firma", "Telefon", "Ort", "PLZ"],
+            ["Adresse e-mail", "Prénom", "Nom de famille", "Société", "Téléphone", "Ville", "Code postal"],
+            ["Correo electrónico", "Nombre", "Apellidos", "Empresa", "Teléfono", "Ciudad", "Código postal"],
+            ["E-mailadres", "Voornaam", "Achternaam", "Bedrijf", "Telefoonnummer", "Woonplaats", "Postcode"],
+        ] {
+            let names: Vec<String> = fields(&header, &[]).iter().flatten().map(Field::name).collect();
+            let expected =
+                ["email", "first_name", "last_name", "company_name", "phone_number", "city", "postal_code"];
+            assert_eq!(names, expected, "{header:?}");
+        }
     }
 
     #[test]

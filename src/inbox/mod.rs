@@ -10,6 +10,8 @@ mod archive;
 mod columns;
 mod decode;
 mod delimited;
+#[cfg(test)]
+mod exports;
 mod json;
 mod keep;
 mod names;
@@ -19,6 +21,7 @@ mod rejects;
 mod scan;
 mod settle;
 mod source;
+mod spellings;
 mod stuck;
 mod take_in;
 mod watch;

@@ -1,0 +1,313 @@
+//! What is known of a contact besides the address: cleaned, judged, merged.
+//!
+//! Owns the limits of the service for each field. Pure. Promises that what is inside can be sent as it is.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::fields::{AddressKind, Field, Part, PhoneKind};
+use super::{Complaint, dates};
+
+/// Names, job title, company, and the parts of a postal address but the street.
+const LONGEST_NAME: usize = 50;
+/// One phone number of a sign-up.
+const LONGEST_PHONE: usize = 25;
+/// The street of an address, and the value of a custom field.
+const LONGEST_TEXT: usize = 255;
+/// Custom fields of one contact, in the strictest of the service's schemas.
+const MOST_CUSTOM_FIELDS: usize = 25;
+/// Characters that nobody sees and nobody means: the zero-width blank, the word joiner, the byte order mark and the soft
+/// hyphen. The zero-width joiners are letters' business in some scripts and stay.
+const INVISIBLE: [char; 4] = ['\u{200b}', '\u{2060}', '\u{feff}', '\u{ad}'];
+/// What stands where a character was lost before the file was written.
+const LOST: char = '\u{fffd}';
+/// What an export puts between several values of one cell.
+const SEVERAL: &str = ":::";
+
+/// A postal address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreetAddress {
+    /// home, work or other.
+    pub kind: String,
+    /// Street and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub street: Option<String>,
+    /// Town.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// State or province.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Postal code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postal_code: Option<String>,
+    /// Country.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+}
+
+/// What is known of a contact besides the address. Absent means: leave it as it is.
+///
+/// Its JSON form is stored in the outbox: a name in it is never given another meaning.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// First name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<String>,
+    /// Last name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_name: Option<String>,
+    /// Job title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_title: Option<String>,
+    /// Company.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub company_name: Option<String>,
+    /// Phone number of no particular kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_number: Option<String>,
+    /// Phone numbers by kind: mobile, home, work, other.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub phones: BTreeMap<String, String>,
+    /// A day that is celebrated, as YYYY-MM-DD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anniversary: Option<String>,
+    /// Month and day of birth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub birthday: Option<(u8, u8)>,
+    /// The postal address whose columns name no kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub street_address: Option<StreetAddress>,
+    /// Postal addresses by kind: home, work, other.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, StreetAddress>,
+    /// Custom fields by the account's name for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_fields: BTreeMap<String, String>,
+}
+
+impl Details {
+    /// The one phone number that a sign-up can carry: that of no kind, else mobile, home, work, other.
+    #[must_use]
+    pub fn sign_up_phone(&self) -> Option<&str> {
+        let of_kinds = PhoneKind::ALL.into_iter().find_map(|kind| self.phones.get(kind.name()));
+        self.phone_number.as_ref().or(of_kinds).map(String::as_str)
+    }
+
+    /// The one postal address that a sign-up can carry: that of no kind, else home, work, other.
+    #[must_use]
+    pub fn sign_up_address(&self) -> Option<&StreetAddress> {
+        let of_kinds = AddressKind::ALL.into_iter().find_map(|kind| self.addresses.get(kind.name()));
+        self.street_address.as_ref().or(of_kinds)
+    }
+
+    /// Adds what a newer row of the same address says: its fields win, the others stay.
+    pub(super) fn merge(&mut self, new: Self) {
+        let take = |old: &mut Option<String>, new: Option<String>| *old = new.or_else(|| old.take());
+        take(&mut self.first_name, new.first_name);
+        take(&mut self.last_name, new.last_name);
+        take(&mut self.job_title, new.job_title);
+        take(&mut self.company_name, new.company_name);
+        take(&mut self.phone_number, new.phone_number);
+        take(&mut self.anniversary, new.anniversary);
+        self.phones.extend(new.phones);
+        self.birthday = new.birthday.or(self.birthday);
+        // The service replaces an address as a whole; so do we.
+        self.street_address = new.street_address.or_else(|| self.street_address.take());
+        self.addresses.extend(new.addresses);
+        self.custom_fields.extend(new.custom_fields);
+    }
+
+    /// Cleans and judges a row's cells.
+    pub(super) fn from_cells(cells: &[(Field, String)]) -> Result<Self, Complaint> {
+        let mut building = Building::default();
+        for (field, text) in cells {
+            let text = clean(text);
+            if !text.is_empty() {
+                building.add(field, &text)?;
+            }
+        }
+        building.finish()
+    }
+}
+
+/// Details whose parts are still being collected.
+#[derive(Default)]
+struct Building<'a> {
+    details: Details,
+    full_name: Option<(&'a Field, String)>,
+    month: Option<(&'a Field, String)>,
+    day: Option<(&'a Field, String)>,
+    address: Parts,
+    kind: Option<AddressKind>,
+    addresses: BTreeMap<AddressKind, Parts>,
+}
+
+/// Parts of a postal address, with the second line of the street.
+#[derive(Default)]
+struct Parts {
+    address: StreetAddress,
+    street2: Option<String>,
+}
+
+impl<'a> Building<'a> {
+    fn add(&mut self, field: &'a Field, text: &str) -> Result<(), Complaint> {
+        let limited = |longest| limited(field, text, longest);
+        let complain = |reason| (field.clone(), reason);
+        let details = &mut self.details;
+        match field {
+            // The address was read before, and evidence is no detail.
+            Field::Email | Field::ConsentAt | Field::Source | Field::Ip | Field::Permission => {}
+            Field::FirstName => details.first_name = Some(limited(LONGEST_NAME)?),
+            Field::LastName => details.last_name = Some(limited(LONGEST_NAME)?),
+            Field::FullName => self.full_name = Some((field, text.to_owned())),
+            Field::JobTitle => details.job_title = Some(limited(LONGEST_NAME)?),
+            Field::CompanyName => details.company_name = Some(limited(LONGEST_NAME)?),
+            Field::PhoneNumber => details.phone_number = Some(phone(field, text)?),
+            Field::Phone(kind) => {
+                details.phones.insert(kind.name().to_owned(), phone(field, text)?);
+            }
+            Field::Anniversary if dates::is_blank(text) => {}
+            Field::Anniversary => details.anniversary = Some(dates::anniversary(text).map_err(complain)?),
+            Field::Birthday if dates::is_blank(text) => {}
+            Field::Birthday => details.birthday = Some(dates::day_of_birth(text).map_err(complain)?),
+            Field::BirthdayMonth => self.month = Some((field, text.to_owned())),
+            Field::BirthdayDay => self.day = Some((field, text.to_owned())),
+            Field::AddressKind => self.kind = Some(kind(field, text)?),
+            Field::Address(part) => self.address.set(field, *part, text)?,
+            Field::AddressOf(kind, part) => {
+                self.addresses.entry(*kind).or_default().set(field, *part, text)?;
+            }
+            Field::Custom(name) => {
+                details.custom_fields.insert(name.clone(), limited(LONGEST_TEXT)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Details, Complaint> {
+        if self.details.custom_fields.len() > MOST_CUSTOM_FIELDS {
+            let reason = format!(
+                "more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact"
+            );
+            return Err((Field::Custom("*".to_owned()), reason));
+        }
+        self.split_name()?;
+        if let Some(birthday) = birthday(self.month, self.day)? {
+            self.details.birthday = Some(birthday);
+        }
+        self.details.street_address = self.address.finish(self.kind.unwrap_or(AddressKind::Home))?;
+        for (kind, parts) in self.addresses {
+            if let Some(address) = parts.finish(kind)? {
+                self.details.addresses.insert(kind.name().to_owned(), address);
+            }
+        }
+        Ok(self.details)
+    }
+
+    /// `Doe, Jane` and `Jane Doe`: where neither name stands by itself, the last word is the last name.
+    fn split_name(&mut self) -> Result<(), Complaint> {
+        let Some((field, name)) = self.full_name.take() else { return Ok(()) };
+        if self.details.first_name.is_some() || self.details.last_name.is_some() {
+            return Ok(());
+        }
+        let (first, last) = match (name.split_once(','), name.rsplit_once(' ')) {
+            (Some((last, first)), _) => (first.trim(), last.trim()),
+            (None, Some((first, last))) => (first.trim(), last),
+            (None, None) => (name.as_str(), ""),
+        };
+        let part =
+            |text: &str| Some(limited(field, text, LONGEST_NAME)).filter(|_| !text.is_empty()).transpose();
+        (self.details.first_name, self.details.last_name) = (part(first)?, part(last)?);
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn set(&mut self, field: &Field, part: Part, text: &str) -> Result<(), Complaint> {
+        let longest = if matches!(part, Part::Street | Part::Street2) { LONGEST_TEXT } else { LONGEST_NAME };
+        let place = match part {
+            Part::Street => &mut self.address.street,
+            Part::Street2 => &mut self.street2,
+            Part::City => &mut self.address.city,
+            Part::State => &mut self.address.state,
+            Part::PostalCode => &mut self.address.postal_code,
+            Part::Country => &mut self.address.country,
+        };
+        *place = Some(limited(field, text, longest)?);
+        Ok(())
+    }
+
+    /// A kind without any part of an address is none.
+    fn finish(mut self, kind: AddressKind) -> Result<Option<StreetAddress>, Complaint> {
+        if let Some(second) = self.street2.take() {
+            let street = self.address.street.take();
+            let both = street.map_or_else(|| second.clone(), |street| format!("{street}, {second}"));
+            self.address.street = Some(limited(&Field::Address(Part::Street), &both, LONGEST_TEXT)?);
+        }
+        let address = self.address;
+        let parts = [&address.street, &address.city, &address.state, &address.postal_code, &address.country];
+        if parts.iter().all(|part| part.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(StreetAddress { kind: kind.name().to_owned(), ..address }))
+    }
+}
+
+/// A cell without what nobody meant to write: blanks and no-break blanks around it, invisible characters in it.
+fn clean(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    if text.is_ascii() || !text.contains(INVISIBLE) {
+        return Cow::Borrowed(text);
+    }
+    let visible: String = text.chars().filter(|c| !INVISIBLE.contains(c)).collect();
+    Cow::Owned(visible.trim().to_owned())
+}
+
+/// A text that is not too long and whose characters are all there.
+pub(super) fn limited(field: &Field, text: &str, longest: usize) -> Result<String, Complaint> {
+    if text.len() > longest {
+        let length = text.chars().count();
+        if length > longest {
+            let reason =
+                format!("{length} characters: the service takes at most {longest} for {}", field.name());
+            return Err((field.clone(), reason));
+        }
+    }
+    if text.contains(LOST) {
+        let reason = format!("`{text}` has lost characters ({LOST}): export it again as UTF-8");
+        return Err((field.clone(), reason));
+    }
+    Ok(text.to_owned())
+}
+
+/// Of several numbers in one cell the first counts.
+fn phone(field: &Field, text: &str) -> Result<String, Complaint> {
+    limited(field, text.split(SEVERAL).next().unwrap_or_default().trim(), LONGEST_PHONE)
+}
+
+fn kind(field: &Field, text: &str) -> Result<AddressKind, Complaint> {
+    let known = AddressKind::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
+    known.ok_or_else(|| {
+        let kinds = AddressKind::ALL.map(AddressKind::name).join(", ");
+        (field.clone(), format!("`{text}` is no kind of address: write {kinds}"))
+    })
+}
+
+fn birthday(
+    month: Option<(&Field, String)>,
+    day: Option<(&Field, String)>,
+) -> Result<Option<(u8, u8)>, Complaint> {
+    match (month, day) {
+        (None, None) => Ok(None),
+        (Some((field, month)), Some((_, day))) => {
+            dates::birthday(&month, &day).map(Some).map_err(|reason| (field.clone(), reason))
+        }
+        (Some((field, _)), None) | (None, Some((field, _))) => {
+            Err((field.clone(), "month and day of birth only count together: fill in both".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The exports that people have, each read without a word of configuration from a file with that program's header row.
+
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
+
+use super::{decode, delimited};
+use crate::contact::{Contact, Rejection};
+
+/// What an export comes to: each contact as the outbox stores it, and each refusal.
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/exports").join(name);
+    let bytes = fs::read(path).unwrap();
+    let mut lines = Vec::new();
+    let text = decode::text(Box::new(&bytes[..]), None).unwrap();
+    delimited::read(text, &BTreeMap::new(), &mut |row| {
+        lines.push(match row.and_then(|row| Contact::from_row(&row)) {
+            Ok(contact) => {
+                let evidence = contact.evidence();
+                let at = evidence.consent_at.map(|at| format!(" agreed {at}")).unwrap_or_default();
+                let from = evidence.source.iter().chain(&evidence.ip).map(|text| format!(" {text}"));
+                let text = serde_json::to_string(&contact).unwrap();
+                format!("{text}{at}{}", from.collect::<String>())
+            }
+            Err(Rejection { line, field, reason, .. }) => {
+                format!("line {line}: {}: {reason}", field.unwrap_or_default())
+            }
+        });
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    lines.join("\n")
+}
+
+#[test]
+fn constant_contact() {
+    insta::assert_snapshot!(read("constant_contact.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"mobile":"555 0101","work":"555 0100"},"anniversary":"2010-06-01","birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}} Sign-up form
+    line 3: permission: `Unsubscribed`: the person does not want to be mailed
+    "#);
+}
+
+#[test]
+fn eventbrite() {
+    insta::assert_snapshot!(read("eventbrite.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","addresses":{"home":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}}"#);
+}
+
+#[test]
+fn flamingo() {
+    insta::assert_snapshot!(read("flamingo.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe"}"#);
+}
+
+#[test]
+fn flamingo_messages() {
+    insta::assert_snapshot!(read("flamingo_messages.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe"}"#);
+}
+
+#[test]
+fn google_contacts() {
+    insta::assert_snapshot!(read("google_contacts.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9]}"#);
+}
+
+#[test]
+fn google_contacts_before_2024() {
+    insta::assert_snapshot!(read("google_contacts_before_2024.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}"#);
+}
+
+#[test]
+fn gravity_forms() {
+    insta::assert_snapshot!(read("gravity_forms.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","phone_number":"(555) 010-0000","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} agreed 2024-01-02T10:00:00Z https://www.example.org/join/ 192.0.2.7"#);
+}
+
+#[test]
+fn hubspot() {
+    insta::assert_snapshot!(read("hubspot.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phone_number":"555 0100","phones":{"mobile":"555 0101"},"street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}"#);
+}
+
+#[test]
+fn mailchimp() {
+    insta::assert_snapshot!(read("mailchimp.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street Springfield IL 62701","state":"IL"}} agreed 2015-03-16T14:40:47Z 192.0.2.7"#);
+}
+
+#[test]
+fn outlook() {
+    insta::assert_snapshot!(read("outlook.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"home":"555 0100","mobile":"555 0102","work":"555 0101"},"birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Shelbyville","state":"IL","postal_code":"62565","country":"US"},"work":{"kind":"work","street":"2 Low Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}}"#);
+}
+
+#[test]
+fn salesforce() {
+    insta::assert_snapshot!(read("salesforce.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","phones":{"mobile":"555 0101"},"birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"},"addresses":{"other":{"kind":"other","street":"2 Low Street","city":"Shelbyville"}}}"#);
+}
+
+#[test]
+fn shopify() {
+    insta::assert_snapshot!(read("shopify.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    line 3: permission: `no`: the person does not want to be mailed
+    "#);
+}
+
+#[test]
+fn squarespace() {
+    insta::assert_snapshot!(read("squarespace.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe"} agreed 2024-01-02T10:00:00Z Newsletter block
+    line 3: permission: `FALSE`: the person does not want to be mailed
+    "#);
+}
+
+#[test]
+fn wix() {
+    insta::assert_snapshot!(read("wix.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} Form
+    line 3: permission: `Never subscribed`: the person does not want to be mailed
+    "#);
+}
+
+#[test]
+fn woocommerce_customers() {
+    insta::assert_snapshot!(read("woocommerce_customers.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","street_address":{"kind":"home","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}"#);
+}
+
+#[test]
+fn woocommerce_orders() {
+    insta::assert_snapshot!(read("woocommerce_orders.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}"#);
+}
+
+#[test]
+fn wpforms() {
+    insta::assert_snapshot!(read("wpforms.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe"} agreed 2024-01-02T10:00:00Z 192.0.2.7"#);
+}
