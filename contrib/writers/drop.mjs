@@ -12,9 +12,10 @@ export async function drop(contact, inbox = INBOX) {
   const name = `contact-${randomUUID()}.json`;
   // A hidden name first: mailchute never looks at it.
   const hidden = join(inbox, `.${name}`);
-  const file = await open(hidden, 'wx', 0o640);
+  const file = await open(hidden, 'wx');
   try {
     await file.writeFile(JSON.stringify(contact));
+    await file.chmod(0o640); // readable for the folder's group, whatever the umask is
     await file.sync();
   } finally {
     await file.close();
