@@ -3,18 +3,20 @@
 //! Pure. The service drops what is beyond its limits without a word, so the limits are kept here: a row that would not
 //! fit is not added. Promises that the bytes that leave are the bytes that were counted.
 
-use std::io::Write;
+use std::{collections::BTreeMap, io::Write};
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::contact::Contact;
+use crate::contact::{Contact, Details, StreetAddress};
 
 /// The service reads four megabytes of a body and drops the rest; whether they are decimal or binary is unknown, so the
 /// smaller is believed, and a tenth is left as margin.
 const LARGEST_BODY: usize = 3_600_000;
 /// The service reads 40,000 rows and drops the rest; a tenth is left as margin.
 const MOST_ROWS: usize = 36_000;
+/// The service keeps three phone numbers of a contact.
+const MOST_PHONES: usize = 3;
 
 /// An import on its way to be sent.
 #[derive(Debug)]
@@ -83,7 +85,6 @@ impl Serialize for ImportRow<'_> {
             ("last_name", &details.last_name),
             ("job_title", &details.job_title),
             ("company_name", &details.company_name),
-            ("phone", &details.phone_number),
             ("anniversary", &details.anniversary),
         ];
         for (name, value) in texts {
@@ -95,13 +96,12 @@ impl Serialize for ImportRow<'_> {
             row.serialize_entry("birthday_month", &month)?;
             row.serialize_entry("birthday_day", &day)?;
         }
-        if let Some(address) = &details.street_address {
+        for (name, number) in phones(details) {
+            row.serialize_entry(name, number)?;
+        }
+        for (kind, address) in addresses(details) {
             // Names without a kind are the home address.
-            let prefix = match address.kind.as_str() {
-                "work" => "work_",
-                "other" => "other_",
-                _ => "",
-            };
+            let prefix = if kind == "home" { String::new() } else { format!("{kind}_") };
             let parts = [
                 ("street", &address.street),
                 ("city", &address.city),
@@ -122,10 +122,29 @@ impl Serialize for ImportRow<'_> {
     }
 }
 
+/// The phone numbers by the import's names: those of a kind first, then the one without, up to the service's limit.
+fn phones(details: &Details) -> impl Iterator<Item = (&'static str, &str)> {
+    const NAMES: [(&str, &str); 4] = [
+        ("mobile", "mobile_phone"),
+        ("home", "home_phone"),
+        ("work", "work_phone"),
+        ("other", "other_phone"),
+    ];
+    let of_a_kind =
+        NAMES.into_iter().filter_map(|(kind, name)| Some((name, details.phones.get(kind)?.as_str())));
+    of_a_kind.chain(details.phone_number.as_deref().map(|number| ("phone", number))).take(MOST_PHONES)
+}
+
+/// The postal addresses by kind. The one whose columns name no kind gives way to one whose columns do.
+fn addresses(details: &Details) -> BTreeMap<&str, &StreetAddress> {
+    let plain = details.street_address.iter().map(|address| (address.kind.as_str(), address));
+    plain.chain(details.addresses.iter().map(|(kind, address)| (kind.as_str(), address))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contact::{Field, Row};
+    use crate::contact::{AddressKind, Field, Part, PhoneKind, Row};
 
     fn contact(cells: &[(Field, &str)]) -> Contact {
         let cells = cells.iter().map(|(field, text)| (field.clone(), (*text).to_owned())).collect();
@@ -138,20 +157,24 @@ mod tests {
             (Field::Email, "ann@example.org"),
             (Field::FirstName, "Ann"),
             (Field::PhoneNumber, "+49 1"),
+            (Field::Phone(PhoneKind::Mobile), "+49 2"),
+            (Field::AddressOf(AddressKind::Other, Part::City), "Ulm"),
             (Field::BirthdayMonth, "2"),
             (Field::BirthdayDay, "28"),
             (Field::AddressKind, "work"),
-            (Field::Street, "Main St 1"),
-            (Field::PostalCode, "53111"),
+            (Field::Address(Part::Street), "Main St 1"),
+            (Field::Address(Part::PostalCode), "53111"),
             (Field::Custom("member_no".into()), "7"),
         ]);
         let mut body = ImportBody::new(&["l-1".to_owned()]);
         assert!(body.push(&ann));
-        assert!(body.push(&contact(&[(Field::Email, "bob@example.org"), (Field::City, "Bonn")])));
+        assert!(
+            body.push(&contact(&[(Field::Email, "bob@example.org"), (Field::Address(Part::City), "Bonn")]))
+        );
         let text = String::from_utf8(body.finish()).unwrap();
         assert_eq!(
             text,
-            r#"{"import_data":[{"email":"ann@example.org","first_name":"Ann","phone":"+49 1","birthday_month":2,"birthday_day":28,"work_street":"Main St 1","work_zip":"53111","cf:member_no":"7"},{"email":"bob@example.org","city":"Bonn"}],"list_ids":["l-1"]}"#
+            r#"{"import_data":[{"email":"ann@example.org","first_name":"Ann","birthday_month":2,"birthday_day":28,"mobile_phone":"+49 2","phone":"+49 1","other_city":"Ulm","work_street":"Main St 1","work_zip":"53111","cf:member_no":"7"},{"email":"bob@example.org","city":"Bonn"}],"list_ids":["l-1"]}"#
         );
     }
 
@@ -164,7 +187,7 @@ mod tests {
         let large = contact(&[
             (Field::Email, "ann@example.org"),
             (Field::FirstName, &name),
-            (Field::Street, &"s".repeat(255)),
+            (Field::Address(Part::Street), &"s".repeat(255)),
         ]);
         let mut body = ImportBody::new(&["l-1".to_owned()]);
         while body.push(&large) {}
