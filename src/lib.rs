@@ -80,6 +80,8 @@ pub mod web;
 
 pub mod log;
 
+pub mod hardening;
+
 pub mod sandbox;
 
 pub mod cli;

@@ -16,7 +16,7 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
     ("rusqlite", &["outbox"]),
     ("reqwest", &["constant_contact", "oauth", "daemon/heartbeat.rs"]),
     ("notify", &["inbox/watch"]),
-    ("axum", &["oauth/loopback.rs", "web"]),
+    ("axum", &["web"]),
     ("prometheus_client", &["web/metrics.rs"]),
     ("sd_notify", &["daemon/service.rs"]),
     ("clap", &["cli", "log.rs"]),

@@ -139,7 +139,7 @@ fn outbox(config: &Config, findings: &mut Findings) {
 /// Whether there are tokens to ask the account with.
 fn sign_in(config: &Config, findings: &mut Findings) -> bool {
     let sign_in = format!("sign in with `{}`", config.sign_in());
-    match oauth::summary(&config.state) {
+    match oauth::summary(&config.state, jiff::Timestamp::now()) {
         Err(error) => findings.wrong(Exit::Failed, "sign-in", error),
         Ok(summary) if summary.state == "authorized" => {
             good("sign-in", summary.account.as_deref().unwrap_or("signed in"));
@@ -212,7 +212,7 @@ fn answer<T>(reply: Reply<T>, config: &Config, findings: &mut Findings, subject:
             );
             findings.wrong(Exit::Failed, subject, words);
         }
-        _ => match oauth::summary(&config.state) {
+        _ => match oauth::summary(&config.state, jiff::Timestamp::now()) {
             Ok(summary) if summary.state == "needed" => {
                 let reason = summary.reason.unwrap_or_default();
                 findings.wrong(

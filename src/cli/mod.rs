@@ -30,8 +30,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::config::{Config, ConfigError};
 use crate::daemon::DaemonError;
 use crate::instance;
-use crate::log;
 use crate::outbox::Outbox;
+use crate::{hardening, log};
 
 /// The exit statuses of the contract (`sysexits.h` where it has one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +187,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     arguments.common.begin_log();
+    hardening::begin();
     let common = &arguments.common;
     finish(match arguments.command {
         Command::Run(run) => run::run(common, &run),

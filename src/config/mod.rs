@@ -20,7 +20,7 @@ use std::{
 };
 
 use directories::ProjectDirs;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
@@ -30,7 +30,7 @@ use place::Source;
 pub(crate) use place::nearest;
 use raw::{RawApplication, RawConfig, RawMetrics, RawRoute};
 
-use crate::oauth::Application;
+use crate::oauth::{Application, Expected};
 
 const BASE_URL: &str = "https://api.cc.email/v3";
 const AUTHORIZE_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/authorize";
@@ -251,6 +251,17 @@ impl Config {
         format!("mailchute-auth --config {}", self.file.display())
     }
 
+    /// What the routes count on in the account.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        let fields = self.routes.iter().flat_map(|route| route.columns.keys());
+        Expected {
+            lists: self.routes.iter().flat_map(|route| route.lists.iter().cloned()).collect(),
+            custom_fields: fields.filter_map(|field| field.strip_prefix("cf:")).map(str::to_owned).collect(),
+            other_account: false,
+        }
+    }
+
     /// The route of a folder, `.` being the inbox itself.
     #[must_use]
     pub fn route(&self, folder: &str) -> Option<&Route> {
@@ -281,7 +292,8 @@ impl Config {
     fn read_secret(&self, path: &Path) -> Result<SecretString, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|error| self.secret_error(format!("{} cannot be read: {error}", path.display())))?;
-        let secret = text.trim();
+        let text = SecretString::from(text);
+        let secret = text.expose_secret().trim();
         if secret.is_empty() {
             return Err(
                 self.secret_error(format!("{} is empty: put the client secret into it", path.display()))

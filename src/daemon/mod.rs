@@ -19,6 +19,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -40,6 +41,9 @@ use report::Reporter;
 
 /// Only this user may look into the state folder: it holds addresses and tokens.
 const STATE_MODE: u32 = 0o700;
+
+/// How long an end waits for a disk that does not take new tokens: less than a service manager waits before it kills.
+const SAVE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, Error)]
@@ -253,17 +257,16 @@ async fn watched_over(
     work.await
 }
 
-/// Keeps the authorization alive when there is nothing to send.
+/// Keeps the authorization alive when there is nothing to send, and does not end with tokens that are not saved.
 async fn upkeep(tokens: Arc<Tokens>, clock: Clock, stop: CancellationToken) -> Result<(), DaemonError> {
     while !stop.is_cancelled() {
+        let next = tokens.upkeep().await;
         tokio::select! {
-            () = tokio::time::sleep(clock.nap_until(Some(tokens.next_upkeep()))) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        if tokens.next_upkeep() <= clock.now() {
-            tokens.upkeep().await;
+            () = tokio::time::sleep(clock.nap_until(Some(next))) => {}
+            () = stop.cancelled() => {}
         }
     }
+    tokens.save_before_end(SAVE_PATIENCE).await;
     Ok(())
 }
 
@@ -283,6 +286,7 @@ pub async fn run_once(
     let mut drain = Drain::start(house.drain).await?;
     drain.run_once(&stop).await?;
     inbox.answer_all().await?;
+    house.tokens.save_before_end(SAVE_PATIENCE).await;
     let after = house.outbox.ask(Outbox::totals).await?;
     history::once(&house.outbox, config.keep_history, clock.now(), &stop).await?;
     Ok(Outcome { before, after, failed_files: inbox.failed_files(), findings: drain.findings() })

@@ -187,6 +187,10 @@ impl<A: Account> Drain<A> {
                 self.teller.tell("authorization", Some(Obstacle::attention(reason))).await?;
                 Ok(plus(now, LOGIN_LOOK))
             }
+            Unavailable::Refused { reason, retry_at } => {
+                self.teller.tell("authorization", Some(Obstacle::attention(reason))).await?;
+                Ok(retry_at.max(plus(now, LOGIN_LOOK)))
+            }
             Unavailable::Passing { reason, retry_at } => {
                 self.teller.tell("authorization", Some(Obstacle::waiting(reason, Some(retry_at)))).await?;
                 Ok(retry_at.max(plus(now, LOGIN_LOOK)))

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::Url;
 
 use super::{Application, USER_AGENT};
 
 /// A server that has not taken a connection after this long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A refresh takes under a second; after half a minute no answer will come.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A refresh takes under a second. A lost answer must be noticed while the server still takes the old token a second time
+/// (30 seconds usually), and a slow server must have had its time.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// A day, which is what the service's tokens live, for an answer that does not say or says nonsense.
 const USUAL_LIFE: Duration = Duration::from_hours(24);
 /// A life beyond this is a time stamp that somebody took for a duration.
@@ -43,6 +45,21 @@ pub(super) enum Refusal {
     Lost(String),
     /// The endpoint refuses the request as such; a fault in the configuration or in this program.
     Request(String),
+    /// What only a device that asks hears.
+    Device(DeviceAnswer),
+}
+
+/// The answers of RFC 8628, 3.5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DeviceAnswer {
+    /// The person has not decided.
+    Pending,
+    /// Asked too often.
+    SlowDown,
+    /// The person refused, in the service's words.
+    Denied(String),
+    /// The code has ended.
+    Expired,
 }
 
 #[derive(Deserialize)]
@@ -78,8 +95,19 @@ pub(super) async fn spend(
     application: &Application,
     grant: &[(&str, &str)],
 ) -> Result<Granted, Refusal> {
-    let mut form = grant.to_vec();
-    let mut request = http.post(application.token_url.clone()).header("Accept", "application/json");
+    let (status, body) = ask(http, application, &application.token_url, grant).await?;
+    understand(status, &body)
+}
+
+/// Sends a form as the application and gives the answer's status and body.
+pub(super) async fn ask(
+    http: &reqwest::Client,
+    application: &Application,
+    url: &Url,
+    form: &[(&str, &str)],
+) -> Result<(u16, Vec<u8>), Refusal> {
+    let mut form = form.to_vec();
+    let mut request = http.post(url.clone()).header("Accept", "application/json");
     match &application.client_secret {
         // Never both ways of authentication: the server refuses that.
         Some(secret) => request = request.basic_auth(&application.client_id, Some(secret.expose_secret())),
@@ -90,7 +118,7 @@ pub(super) async fn spend(
     })?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await.map_err(|error| Refusal::Lost(words(&error)))?;
-    understand(status, &body)
+    Ok((status, body.to_vec()))
 }
 
 fn understand(status: u16, body: &[u8]) -> Result<Granted, Refusal> {
@@ -103,19 +131,29 @@ fn understand(status: u16, body: &[u8]) -> Result<Granted, Refusal> {
             _ => Err(Refusal::Lost("the token endpoint answered something else than tokens".to_owned())),
         };
     }
+    Err(refusal(status, body))
+}
+
+/// What an answer that grants nothing means.
+pub(super) fn refusal(status: u16, body: &[u8]) -> Refusal {
     let error: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let said = error.error_description.unwrap_or_default();
     match error.error.as_deref() {
-        Some("invalid_grant") => Err(Refusal::Grant(said)),
-        Some("unauthorized_client") => Err(Refusal::Grant(format!("unauthorized_client: {said}"))),
-        Some("invalid_client") => Err(Refusal::Client(said)),
-        Some("temporarily_unavailable" | "server_error" | "slow_down") => {
-            Err(Refusal::Passing(format!("HTTP {status}: {said}")))
+        Some("invalid_grant") => Refusal::Grant(said),
+        Some("invalid_client") => Refusal::Client(said),
+        // The application's registration forbids it: mended in the portal, the same grant is good again.
+        Some("unauthorized_client") => Refusal::Client(format!("unauthorized_client: {said}")),
+        Some("authorization_pending") => Refusal::Device(DeviceAnswer::Pending),
+        Some("slow_down") => Refusal::Device(DeviceAnswer::SlowDown),
+        Some("access_denied") => Refusal::Device(DeviceAnswer::Denied(said)),
+        Some("expired_token") => Refusal::Device(DeviceAnswer::Expired),
+        Some("temporarily_unavailable" | "server_error") => {
+            Refusal::Passing(format!("HTTP {status}: {said}"))
         }
-        Some(other) if (400..429).contains(&status) => Err(Refusal::Request(format!("{other}: {said}"))),
+        Some(other) if (400..429).contains(&status) => Refusal::Request(format!("{other}: {said}")),
         _ => {
             let code = error.error_code.map(|code| format!(" {code}")).unwrap_or_default();
-            Err(Refusal::Passing(format!("the token endpoint answers HTTP {status}{code}")))
+            Refusal::Passing(format!("the token endpoint answers HTTP {status}{code}"))
         }
     }
 }
@@ -146,6 +184,15 @@ mod tests {
         understand(status, body.as_bytes()).err().expect("a refusal")
     }
 
+    #[test]
+    fn what_a_device_hears_has_names_of_its_own() {
+        let heard = |name: &str| refusal(400, &format!(r#"{{"error":"{name}","error_description":"why"}}"#));
+        assert_eq!(heard("authorization_pending"), Refusal::Device(DeviceAnswer::Pending));
+        assert_eq!(heard("slow_down"), Refusal::Device(DeviceAnswer::SlowDown));
+        assert_eq!(heard("expired_token"), Refusal::Device(DeviceAnswer::Expired));
+        assert_eq!(heard("access_denied"), Refusal::Device(DeviceAnswer::Denied("why".into())));
+    }
+
     fn granted(body: &str) -> Granted {
         understand(200, body.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
@@ -155,10 +202,13 @@ mod tests {
         let error = |name: &str| format!(r#"{{"error":"{name}","error_description":"why"}}"#);
         assert_eq!(refusal(400, &error("invalid_grant")), Refusal::Grant("why".into()));
         assert_eq!(refusal(401, &error("invalid_client")), Refusal::Client("why".into()));
+        assert_eq!(
+            refusal(400, &error("unauthorized_client")),
+            Refusal::Client("unauthorized_client: why".into())
+        );
         assert_eq!(refusal(400, &error("invalid_request")), Refusal::Request("invalid_request: why".into()));
         for (status, body) in [
             (429, r#"{"errorCode":"E0000047","errorSummary":"API call exceeded rate limit"}"#),
-            (429, r#"{"error":"slow_down"}"#),
             (500, ""),
             (503, "<html>maintenance</html>"),
             (403, "<html>who are you</html>"),

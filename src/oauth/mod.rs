@@ -1,13 +1,13 @@
-//! Getting, keeping and renewing the authorization (RFC 6749, 7636, 8252).
+//! Getting, keeping and renewing the authorization (RFC 6749, 7636, 8252, 8628).
 //!
 //! Owns the token endpoint and the token store. Promises that a rotated refresh token is on the disk before the access
 //! token that came with it is used, that one process spends a refresh token at a time, and that only the server's
 //! `invalid_grant` ends an authorization. Leaves what the tokens are good for to `constant_contact`.
 
-mod authorize;
 mod endpoint;
-mod loopback;
+mod sign_in;
 mod store;
+mod summary;
 mod tokens;
 
 use jiff::Timestamp;
@@ -15,8 +15,9 @@ use secrecy::SecretString;
 use thiserror::Error;
 use url::Url;
 
-pub use authorize::{AuthorizeError, Authorized, Ways, authorize};
-pub use store::{StoreError, Summary, summary};
+pub use sign_in::{AuthorizeError, Authorized, Expected, Place, Prompt, Way, authorize};
+pub use store::StoreError;
+pub use summary::{Summary, summary};
 pub use tokens::{AccessToken, Tokens};
 
 /// How the program introduces itself; the firewall in front of the service refuses libraries' default names.
@@ -53,6 +54,14 @@ pub enum Unavailable {
     Login {
         /// Why, and with which command.
         reason: String,
+    },
+    /// A person must mend the application's id, secret or registration; the authorization is kept and tried again.
+    #[error("{reason}")]
+    Refused {
+        /// Why, and what to mend.
+        reason: String,
+        /// When it is tried again.
+        retry_at: Timestamp,
     },
     /// It passes by itself.
     #[error("{reason}")]

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -31,8 +31,6 @@ const MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 /// How often a waiting process looks whether the lock is free: a refresh takes a fraction of a second.
 const LOCK_LOOK: Duration = Duration::from_millis(50);
-/// The service ends an authorization that was not refreshed for this long.
-const REFRESH_LIFE: Duration = Duration::from_hours(4320);
 
 /// What is wrong with the store.
 #[derive(Debug, Error)]
@@ -127,6 +125,14 @@ pub(super) struct Store {
     folder: PathBuf,
 }
 
+/// What tells one file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    modified: std::time::SystemTime,
+    inode: u64,
+    mode: u32,
+}
+
 /// The right to spend the refresh token, given back when dropped.
 pub(super) struct Spender {
     _lock: File,
@@ -141,16 +147,18 @@ impl Store {
         self.folder.join(FILE_NAME)
     }
 
-    /// When the file last changed: somebody signed in anew, or another process refreshed.
-    pub(super) fn changed_at(&self) -> Option<std::time::SystemTime> {
-        fs::metadata(self.path()).and_then(|meta| meta.modified()).ok()
+    /// Which file is there now: another one when somebody signed in anew, or another process refreshed.
+    pub(super) fn version(&self) -> Option<Version> {
+        let meta = fs::metadata(self.path()).ok()?;
+        // Each write makes a file of its own; two in one tick of the clock differ in their number.
+        Some(Version { modified: meta.modified().ok()?, inode: meta.ino(), mode: meta.mode() })
     }
 
     /// The authorization, or `None` before the first sign-in.
     pub(super) fn read(&self) -> Result<Option<Document>, StoreError> {
         let path = self.path();
         let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+            Ok(text) => SecretString::from(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StoreError::Io { path, doing: "read it", source }),
         };
@@ -158,7 +166,7 @@ impl Store {
         if mode & OTHERS != 0 {
             return Err(StoreError::Open { path });
         }
-        match serde_json::from_str::<Document>(&text) {
+        match serde_json::from_str::<Document>(text.expose_secret()) {
             Ok(document) if document.version == VERSION => Ok(Some(document)),
             Ok(document) => {
                 let what = format!("it has form {} and this program knows {VERSION}", document.version);
@@ -195,45 +203,6 @@ impl Store {
             }
         }
     }
-}
-
-/// The authorization for `status`: nothing secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// `authorized`, `none`, `needed` or `in_doubt`.
-    pub state: &'static str,
-    /// The account's name.
-    pub account: Option<String>,
-    /// When the access token ends.
-    pub access_expires_at: Option<Timestamp>,
-    /// When the authorization ends if it is not refreshed before.
-    pub refresh_dies_at: Option<Timestamp>,
-    /// Whether each refresh brings another refresh token.
-    pub rotating: Option<bool>,
-    /// Why a person must act, if one must.
-    #[serde(skip)]
-    pub reason: Option<String>,
-}
-
-/// Reads the authorization of a state folder for `status`.
-pub fn summary(state: &Path) -> Result<Summary, StoreError> {
-    let Some(document) = Store::new(state).read()? else {
-        return Ok(Summary { state: "none", ..Summary::default() });
-    };
-    let account = document.account;
-    Ok(match document.state {
-        TokenState::Needed { reason, .. } => {
-            Summary { state: "needed", account, reason: Some(reason), ..Summary::default() }
-        }
-        TokenState::Authorized(pair) => Summary {
-            state: if pair.spending_since.is_some() { "in_doubt" } else { "authorized" },
-            account,
-            access_expires_at: Some(pair.access_expires_at),
-            refresh_dies_at: pair.refreshed_at.checked_add(REFRESH_LIFE).ok(),
-            rotating: pair.rotating,
-            reason: None,
-        },
-    })
 }
 
 #[cfg(test)]
@@ -278,21 +247,5 @@ mod tests {
             fs::read_to_string(&path).unwrap().replace("\"rotating\": true", "\"rotating\": \"secret-x\"");
         fs::write(&path, broken).unwrap();
         assert!(!store.read().unwrap_err().to_string().contains("secret-"));
-    }
-
-    #[test]
-    fn the_summary_says_which_of_the_four_states_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::new(folder.path());
-        let state = || summary(folder.path()).unwrap().state;
-        assert_eq!(state(), "none");
-        store.write(&Document::new(1, None, TokenState::Authorized(pair()))).unwrap();
-        assert_eq!(state(), "authorized");
-        let spending = Pair { spending_since: Some(Timestamp::UNIX_EPOCH), ..pair() };
-        store.write(&Document::new(1, None, TokenState::Authorized(spending))).unwrap();
-        assert_eq!(state(), "in_doubt");
-        let needed = TokenState::Needed { reason: "revoked".into(), since: Timestamp::UNIX_EPOCH };
-        store.write(&Document::new(1, None, needed)).unwrap();
-        assert_eq!(state(), "needed");
     }
 }

@@ -102,7 +102,7 @@ fn route(world: &mut World, call: &Call, scope: &str) -> Answer {
     let path: Vec<&str> = call.path.trim_start_matches("/v3/").split('/').collect();
     let needed = if path[0] == "account" { "account_read" } else { "contact_data" };
     match (call.method.as_str(), path.as_slice()) {
-        ("GET", ["account", "user", "privileges"]) => lists::privileges(),
+        ("GET", ["account", "user", "privileges"]) => lists::privileges(world),
         _ if !has(needed) => array(403, "insufficient_scope", "Insufficient scope to process this request"),
         ("GET", ["account", "summary"]) => lists::summary(world),
         ("POST", ["contacts", "sign_up_form"]) => sign_up(world, call),

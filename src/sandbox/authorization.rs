@@ -3,7 +3,10 @@
 //! Strict like the product that the service runs on: redirect addresses are compared as strings, a code works once for
 //! five minutes, and a refresh token that is used again after the leeway ends its whole family.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -19,10 +22,12 @@ use super::world::World;
 const CODE_LIFE: Duration = Duration::from_mins(5);
 /// How long an authorization lives without a refresh.
 const IDLE_LIFE: Duration = Duration::from_hours(4320);
-/// How long a device code works, and how often it may be asked for.
+/// How long a device code works.
 const DEVICE_LIFE: Duration = Duration::from_mins(10);
-/// Seconds between two polls of a device.
-const DEVICE_INTERVAL: u64 = 5;
+/// What asking too soon adds to a device's interval (RFC 8628, 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+/// A device's question may be early by what a network makes of an even pace.
+const JITTER: Duration = Duration::from_millis(100);
 /// The service's tokens are about this long; a client must not be surprised.
 const JWT_FILLER: usize = 800;
 /// Scopes that an application of the service may ask for.
@@ -65,6 +70,8 @@ struct Device {
     scope: String,
     issued_at: Timestamp,
     allowed: Option<bool>,
+    interval: Duration,
+    asked_at: Option<Instant>,
 }
 
 /// Tokens as the token endpoint gives them.
@@ -102,6 +109,12 @@ impl World {
     /// Ends every authorization, as a changed password would.
     pub fn revoke_all(&mut self) {
         self.authorizations.families.iter_mut().for_each(|family| family.ended = true);
+    }
+
+    /// How many authorizations are good: none is one that a reuse has ended.
+    #[must_use]
+    pub fn good_authorizations(&self) -> usize {
+        self.authorizations.families.iter().filter(|family| !family.ended).count()
     }
 
     /// Ends every access token and leaves the refresh tokens.
@@ -326,10 +339,7 @@ fn refresh(world: &mut World, call: &Call) -> Answer {
         return invalid();
     }
     family.used_at = now;
-    let mut issued = issue(world, index);
-    if world.fault_fires("omit_refresh_token", "token") {
-        issued.refresh_token = None;
-    }
+    let issued = issue(world, index);
     granted(world, &issued)
 }
 
@@ -368,32 +378,46 @@ fn access_token(world: &mut World) -> String {
     )
 }
 
-fn granted(world: &World, issued: &Issued) -> Answer {
+fn granted(world: &mut World, issued: &Issued) -> Answer {
+    let left_out = world.fault_fires("omit_refresh_token", "token");
+    let scope = if world.fault_fires("token_scope", "token") {
+        issued.scope.replace("contact_data", "").trim().to_owned()
+    } else {
+        issued.scope.clone()
+    };
     let mut body = json!({
         "token_type": "Bearer",
         "expires_in": world.settings.access_token_life.as_secs(),
         "access_token": issued.access_token,
-        "scope": issued.scope,
+        "scope": scope,
     });
-    if let Some(refresh_token) = &issued.refresh_token {
+    if let Some(refresh_token) = issued.refresh_token.as_ref().filter(|_| !left_out) {
         body["refresh_token"] = json!(refresh_token);
     }
     Answer::json(200, body)
 }
 
 fn device_authorize(world: &mut World, call: &Call) -> Answer {
-    if call.param("client_id") != Some(&world.settings.client_id) {
-        return oauth(401, "invalid_client", "Invalid value for 'client_id' parameter.");
+    if let Err(refusal) = authenticate(world, call) {
+        return refusal;
     }
     let (device_code, user_code) = (world.secret(40), world.secret(8).to_uppercase());
     let scope = call.param("scope").unwrap_or_default().to_owned();
-    let device = Device { user_code: user_code.clone(), scope, issued_at: world.now(), allowed: None };
+    let interval = world.settings.device_interval;
+    let device = Device {
+        user_code: user_code.clone(),
+        scope,
+        issued_at: world.now(),
+        allowed: None,
+        interval,
+        asked_at: None,
+    };
     world.authorizations.devices.insert(device_code.clone(), device);
     let page = format!("http://{}/activate", call.host);
     let complete = format!("{page}?user_code={user_code}");
     let body = json!({
         "device_code": device_code, "user_code": user_code, "verification_uri": page,
-        "verification_uri_complete": complete, "expires_in": DEVICE_LIFE.as_secs(), "interval": DEVICE_INTERVAL,
+        "verification_uri_complete": complete, "expires_in": DEVICE_LIFE.as_secs(), "interval": interval.as_secs(),
     });
     Answer::json(200, body)
 }
@@ -423,11 +447,18 @@ fn activate(world: &mut World, call: &Call) -> Answer {
 
 fn poll_device(world: &mut World, call: &Call) -> Answer {
     let (now, code) = (world.now(), call.param("device_code").unwrap_or_default().to_owned());
-    let Some(device) = world.authorizations.devices.get(&code) else {
+    let told_to_slow_down = world.fault_fires("slow_down", "token");
+    let Some(device) = world.authorizations.devices.get_mut(&code) else {
         return oauth(400, "invalid_grant", "The device code is invalid or has expired.");
     };
     if device.issued_at.checked_add(DEVICE_LIFE).is_ok_and(|end| end <= now) {
         return oauth(400, "expired_token", "The device code is invalid or has expired.");
+    }
+    let before = device.asked_at.replace(call.at);
+    let too_soon = before.is_some_and(|before| call.at.duration_since(before) + JITTER < device.interval);
+    if too_soon || told_to_slow_down {
+        device.interval += SLOWER;
+        return oauth(400, "slow_down", "The device asks too often.");
     }
     match device.allowed {
         None => oauth(400, "authorization_pending", "The device authorization is pending."),

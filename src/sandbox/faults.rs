@@ -8,7 +8,7 @@ use rand::{RngExt, rngs::StdRng};
 use thiserror::Error;
 
 /// Every fault with what it does.
-pub const FAULTS: [(&str, &str); 38] = [
+pub const FAULTS: [(&str, &str); 42] = [
     ("throttled", "429 of the limit per second"),
     ("quota", "429 of the limit per day"),
     ("queue_full", "429 of too many unfinished activities"),
@@ -48,7 +48,11 @@ pub const FAULTS: [(&str, &str); 38] = [
     ("token_lost", "tokens are issued, then the connection is closed without an answer"),
     ("token_slow", "the token endpoint answers three seconds late"),
     ("token_invalid_client", "the token endpoint refuses the client's secret"),
-    ("omit_refresh_token", "a refresh answers without a refresh token"),
+    ("omit_refresh_token", "the token endpoint answers without a refresh token"),
+    ("token_scope", "the token endpoint grants everything but contact_data"),
+    ("slow_down", "a device that asks is told that it asked too soon"),
+    ("campaign_manager", "the user has no right to contacts"),
+    ("no_account", "the user's login belongs to no account"),
     ("deny", "the authorization page answers as if the person had refused"),
 ];
 

@@ -117,9 +117,20 @@ pub fn summary(world: &World) -> Answer {
 }
 
 /// `GET /account/user/privileges`
-pub fn privileges() -> Answer {
-    let names =
-        ["contacts:read", "contacts:write", "contacts:lists:read", "contacts:lists:write", "account:read"];
+pub fn privileges(world: &mut World) -> Answer {
+    if world.fault_fires("no_account", "account_user_privileges") {
+        return super::answer::unauthorized();
+    }
+    let mut names = vec![
+        "contacts:read",
+        "contacts:write",
+        "contacts:lists:read",
+        "contacts:lists:write",
+        "account:read",
+    ];
+    if world.fault_fires("campaign_manager", "account_user_privileges") {
+        names = vec!["campaign:create", "account:read"];
+    }
     let all: Vec<Value> =
         (30..).zip(names).map(|(id, name)| json!({ "privilege_id": id, "privilege_name": name })).collect();
     Answer::json(200, Value::Array(all))

@@ -92,6 +92,8 @@ pub struct Settings {
     pub access_token_life: Duration,
     /// What becomes of refresh tokens.
     pub rotation: Rotation,
+    /// How long a device must wait between two questions.
+    pub device_interval: Duration,
     /// The account's name.
     pub organization_name: String,
     /// Its lists.
@@ -124,6 +126,7 @@ impl Default for Settings {
             posts_per_address: Some(5),
             access_token_life: Duration::from_hours(24),
             rotation: Rotation::Rotating { leeway: Duration::from_secs(30) },
+            device_interval: Duration::from_secs(5),
             organization_name: "Sandbox Gardening Club".to_owned(),
             lists: vec!["Newsletter".to_owned()],
             custom_fields: Vec::new(),

@@ -16,17 +16,21 @@ pub struct Stuck {
     what: String,
 }
 
-/// Visits the authorization page and presses Allow. Gives the text of the page that the redirect led to.
+/// How often a browser follows a page that leads on by itself, or a redirect.
+const MOST_STEPS: usize = 5;
+
+/// Visits the authorization page, presses Allow, and follows to the end. Gives the text of the last page.
 pub async fn allow(address: &Url) -> Result<String, Stuck> {
-    decide(address, "allow").await
+    visit(&press(address, "allow").await?).await
 }
 
-/// Visits the authorization page and presses Deny.
+/// Visits the authorization page, presses Deny, and follows to the end.
 pub async fn deny(address: &Url) -> Result<String, Stuck> {
-    decide(address, "deny").await
+    visit(&press(address, "deny").await?).await
 }
 
-async fn decide(address: &Url, decision: &str) -> Result<String, Stuck> {
+/// Visits the authorization page and presses a button. Gives the address on which the browser would go on.
+pub async fn press(address: &Url, decision: &str) -> Result<Url, Stuck> {
     let (status, _, page) = fetch(address, None).await?;
     let stuck = |what: &str| Stuck { place: address.path().to_owned(), what: what.to_owned() };
     if status != StatusCode::OK {
@@ -38,8 +42,33 @@ async fn decide(address: &Url, decision: &str) -> Result<String, Stuck> {
     let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let (_, location, _) = fetch(&action, Some(form)).await?;
     let location = location.ok_or_else(|| stuck("the button led nowhere"))?;
-    let location = Url::parse(&location).map_err(|error| stuck(&error.to_string()))?;
-    fetch(&location, None).await.map(|(_, _, page)| page)
+    Url::parse(&location).map_err(|error| stuck(&error.to_string()))
+}
+
+/// Visits a page and follows it where it leads on by itself, as a browser does. Gives the text of the last one.
+pub async fn visit(address: &Url) -> Result<String, Stuck> {
+    let mut place = address.clone();
+    for _ in 0..MOST_STEPS {
+        let (_, _, page) = fetch(&place, None).await?;
+        let next =
+            page.split_once("http-equiv=refresh content=\"0;url=").and_then(|(_, rest)| rest.split_once('"'));
+        match next.and_then(|(next, _)| place.join(&next.replace("&amp;", "&")).ok()) {
+            Some(next) => place = next,
+            None => return Ok(page),
+        }
+    }
+    Err(Stuck { place: place.path().to_owned(), what: "the page leads on and on".to_owned() })
+}
+
+/// Visits the page for devices with its code filled in and presses a button.
+pub async fn activate(address: &Url, decision: &str) -> Result<String, Stuck> {
+    let stuck = |what: String| Stuck { place: address.path().to_owned(), what };
+    let code = address.query_pairs().find(|(name, _)| name == "user_code").map(|(_, code)| code.into_owned());
+    let code = code.ok_or_else(|| stuck("no code to type".to_owned()))?;
+    let form = [("user_code", code.as_str()), ("decision", decision)];
+    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let (status, _, page) = fetch(address, Some(form)).await?;
+    if status == StatusCode::OK { Ok(page) } else { Err(stuck(format!("HTTP {status} {page}"))) }
 }
 
 /// The hidden fields of the page's form.

@@ -58,6 +58,9 @@ fn worst(
         "in_doubt" => return sign_in("the answer to a token refresh was lost"),
         _ => return sign_in(authorization.reason.as_deref().unwrap_or("the authorization has ended")),
     }
+    if let Some(warning) = authorization.idle_warning() {
+        return (Health::Attention, warning);
+    }
     let held = told.totals.counts.held;
     match told.troubles.first() {
         Some(trouble) if trouble.health == Health::Attention => {

@@ -112,7 +112,7 @@ struct Told {
 impl Status {
     /// Looks at everything that there is.
     pub fn gather(config: &Config, now: Timestamp) -> Result<Self, StatusError> {
-        let authorization = oauth::summary(&config.state)?;
+        let authorization = oauth::summary(&config.state, now)?;
         let told = match Outbox::open_to_look(&config.state)? {
             None => Told::default(),
             Some(mut outbox) => Told {

@@ -34,7 +34,10 @@ impl Status {
             .unwrap_or_default();
         let lies = authorization
             .refresh_dies_at
-            .map(|at| format!(", ends {} if unused", local(at)))
+            .map(|at| {
+                let days = authorization.refresh_days_left.unwrap_or_default();
+                format!(", ends in {days} days if unused ({})", local(at))
+            })
             .unwrap_or_default();
         let running = match (daemon.pid, daemon.since) {
             (Some(pid), Some(since)) => format!("running since {} (pid {pid})", local(since)),

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,9 +15,10 @@ use tokio::{process::Child, time::timeout};
 
 use super::samples::{KNOWN_BEFORE, LISTS, Sample, Samples};
 use super::{Exit, Failure};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::private_folder;
-use crate::oauth::{self, Ways};
+use crate::oauth::{self, Place, Way};
 use crate::outbox::{Outbox, OutboxError};
 use crate::sandbox::{Permission, Sandbox, Settings, person};
 
@@ -87,8 +87,13 @@ impl Stage {
                 }
             });
         };
-        let ways = Ways { visit: &mut visit };
-        oauth::authorize(&application, &self.config.state, Timestamp::now, ways).await.map_err(failed)?;
+        let place = Place {
+            application: &application,
+            state_folder: &self.config.state,
+            clock: Clock::system().as_fn(),
+            expected: &self.config.expected(),
+        };
+        oauth::authorize(&place, Way::Loopback { visit: &mut visit }).await.map_err(failed)?;
         Ok(())
     }
 
