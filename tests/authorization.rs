@@ -10,56 +10,20 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    process::{ChildStdin, Command, Stdio},
+    process::ChildStdin,
     time::Duration,
 };
 
-use common::{Bench, COMPANION, PATIENCE, UNLIMITED, counts, table, text, within};
+use common::companion::{companion, companion_with};
+use common::{Bench, UNLIMITED, counts, table, text};
 use mailchute::sandbox::{Settings, World, person};
 use url::Url;
 
 /// Longer than a code lives.
 const TOO_LATE: Duration = Duration::from_mins(6);
-
-/// Runs the companion with a person who does something with the address that it prints.
-fn companion_with(
-    bench: &Bench,
-    arguments: &[&str],
-    browse: impl FnOnce(&Bench, Url, ChildStdin),
-) -> (Option<i32>, String, String) {
-    let mut child = Command::new(COMPANION)
-        .args(arguments)
-        .args(["--no-open", "--config"])
-        .arg(bench.config())
-        .env_remove("SSH_CONNECTION")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let input = child.stdin.take().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut errors = child.stderr.take().unwrap();
-    let mut address = String::new();
-    out.read_line(&mut address).unwrap();
-    if let Ok(url) = Url::parse(address.trim()) {
-        browse(bench, url, input);
-    }
-    within(PATIENCE, "the companion", move || {
-        let (mut rest, mut said) = (String::new(), String::new());
-        out.read_to_string(&mut rest).unwrap();
-        errors.read_to_string(&mut said).unwrap();
-        (child.wait().unwrap().code(), rest, said)
-    })
-}
-
-/// The loopback way.
-fn companion(bench: &Bench, browse: impl FnOnce(&Bench, Url)) -> (Option<i32>, String, String) {
-    companion_with(bench, &[], |bench, address, _input| browse(bench, address))
-}
 
 /// The person allows it and sees this page in the end.
 fn allow_and_see(bench: &Bench, address: &Url, page: &str) {

@@ -8,9 +8,14 @@
 
 mod common;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
-use common::Bench;
+use common::{Bench, COMPANION, DAEMON, real_part, table, text};
 use mailchute::clock::MovableClock;
 use mailchute::config::Config;
 use mailchute::oauth::{Tokens, Unavailable};
@@ -126,4 +131,79 @@ fn a_refresh_that_was_under_way_long_ago_is_never_repeated() {
     clock.advance(A_DAY);
     assert!(matches!(bench.runtime().block_on(tokens.access()), Err(Unavailable::Login { .. })));
     assert!(bench.account(World::all_calls) == 0);
+}
+
+#[test]
+fn a_refused_secret_keeps_the_authorization_and_calls_a_person() {
+    let mut bench = Bench::new();
+    bench.sandbox.change(World::expire_access_tokens);
+    bench.sandbox.fault("token_invalid_client=always").unwrap();
+    bench.start();
+    bench.drop_file("a.csv", table(0, 1));
+    bench.wait_until("attention", |bench| bench.status()["health"] == "attention");
+    let status = bench.status();
+    assert!(status["reason"].as_str().unwrap().contains("client_secret_file"), "{status}");
+    assert_eq!(status["authorization"]["state"], "authorized");
+    bench.sandbox.calm();
+    bench.wait_until("the row", |bench| bench.receipts().contains_key("a.csv"));
+    bench.stop();
+}
+
+#[test]
+fn the_end_so_soon_after_a_good_refresh_points_to_another_program() {
+    let bench = Bench::new();
+    let (tokens, clock) = keeper(&bench);
+    bench.sandbox.change(World::revoke_all);
+    clock.advance(A_DAY);
+    match bench.runtime().block_on(tokens.access()) {
+        Err(Unavailable::Login { reason }) => {
+            assert!(reason.contains("uses the same application key: give each installation"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_refusal_of_the_api_leads_to_one_refresh_and_a_forbidden_call_to_none() {
+    for (fault, refreshes) in [("401@sign_up_form=once", 1), ("403@sign_up_form=once", 0)] {
+        let bench = Bench::new();
+        bench.sandbox.fault(fault).unwrap();
+        bench.drop_file("a.csv", table(0, 1));
+        let output = bench.command(&["run", "--once"]);
+        assert_eq!(bench.account(World::refreshes), refreshes, "{fault}: {output:?}");
+        assert_eq!(output.status.success(), refreshes == 1, "{fault}: {output:?}");
+    }
+}
+
+#[test]
+fn an_idle_authorization_is_refreshed_weekly_and_not_more_often() {
+    let bench = Bench::new();
+    let (tokens, clock) = keeper(&bench);
+    for day in 1..=30_u64 {
+        clock.advance(A_DAY);
+        bench.sandbox.change(|world| world.advance_clock(A_DAY));
+        let next = bench.runtime().block_on(tokens.upkeep());
+        assert!(next > clock.clock().now(), "it is not looked at without a pause");
+        assert_eq!(bench.account(World::refreshes), day / 7, "day {day}");
+    }
+    bench.sandbox.fault("token_500=always").unwrap();
+    clock.advance(A_DAY * 7);
+    let next = bench.runtime().block_on(tokens.upkeep());
+    assert!(next > clock.clock().now(), "nor while the refresh fails");
+}
+
+#[test]
+fn nobody_can_look_into_the_memory_of_either_program() {
+    if !real_part("strace", "-V") {
+        return;
+    }
+    let bench = Bench::new();
+    for (program, arguments) in [(DAEMON, &["status"][..]), (COMPANION, &["--paste", "--no-open"][..])] {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=prctl,prlimit64,setrlimit", program]).args(arguments);
+        let output = command.arg("--config").arg(bench.config()).stdin(Stdio::null()).output().unwrap();
+        let trace = text(&output.stderr);
+        assert!(trace.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE) = 0"), "{trace}");
+        assert!(trace.contains("RLIMIT_CORE, {rlim_cur=0, rlim_max=0}"), "{trace}");
+    }
 }

@@ -94,6 +94,8 @@ pub struct Settings {
     pub rotation: Rotation,
     /// How long a device must wait between two questions.
     pub device_interval: Duration,
+    /// The account takes the tokens of another authorization server, for rehearsals with a real one.
+    pub foreign_tokens: bool,
     /// The account's name.
     pub organization_name: String,
     /// Its lists.
@@ -127,6 +129,7 @@ impl Default for Settings {
             access_token_life: Duration::from_hours(24),
             rotation: Rotation::Rotating { leeway: Duration::from_secs(30) },
             device_interval: Duration::from_secs(5),
+            foreign_tokens: false,
             organization_name: "Sandbox Gardening Club".to_owned(),
             lists: vec!["Newsletter".to_owned()],
             custom_fields: Vec::new(),

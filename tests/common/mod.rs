@@ -10,6 +10,8 @@
     reason = "a bench that cannot go on says so at once"
 )]
 
+pub mod companion;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -433,11 +435,23 @@ pub fn assert_adds_up(receipt: &Value) {
 /// run (`CI` is set) that is a failure.
 pub fn real_part(program: &str, question: &str) -> bool {
     let there = Command::new(program).arg(question).output().is_ok_and(|output| output.status.success());
+    // The programs let nobody but root look into their memory.
+    if there && program == "strace" && !rustix::process::geteuid().is_root() {
+        return real(false, "strace as root");
+    }
+    real(there, &format!("{program} (apt-get install {program})"))
+}
+
+/// The same for a file that a test needs.
+pub fn real_file(path: &Path, how: &str) -> bool {
+    real(path.exists(), &format!("{} ({how})", path.display()))
+}
+
+fn real(there: bool, what: &str) -> bool {
     if !there {
-        assert!(std::env::var_os("CI").is_none(), "{program} is needed and not installed");
+        assert!(std::env::var_os("CI").is_none(), "{what} is needed and not there");
         // Not `eprintln!`: the harness would swallow it.
-        let _nobody_reads =
-            writeln!(std::io::stderr(), "NOT RUN: this test needs {program} (apt-get install {program})");
+        let _nobody_reads = writeln!(std::io::stderr(), "NOT RUN: this test needs {what}");
     }
     there
 }

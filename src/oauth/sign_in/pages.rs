@@ -91,6 +91,7 @@ impl Page {
     /// The page as HTML.
     pub(super) fn html(&self) -> String {
         let Self { mark, title, paragraphs, next, .. } = self;
+        let tone = if *mark == "✗" { "bad" } else { "good" };
         let text: String = paragraphs.iter().map(|text| format!("<p>{}</p>", escape(text))).collect();
         let next =
             next.as_ref().map(|next| format!("<meta http-equiv=refresh content=\"0;url={}\">", escape(next)));
@@ -98,7 +99,7 @@ impl Page {
             "<!doctype html><html lang=en><head><meta charset=utf-8>\
              <meta name=viewport content=\"width=device-width,initial-scale=1\">{}\
              <title>{title} – Mailchute</title><style>{STYLE}</style></head>\
-             <body><main><p class=name>Mailchute</p><h1><span>{mark}</span> {title}</h1>{text}</main></body></html>",
+             <body><main><p class=name>Mailchute</p><h1><span class={tone}>{mark}</span> {title}</h1>{text}</main></body></html>",
             next.unwrap_or_default()
         )
     }
@@ -108,7 +109,7 @@ impl Page {
 const STYLE: &str = ":root{color-scheme:light dark}body{font:1.1rem/1.55 system-ui,sans-serif;margin:0;\
 display:grid;min-height:100vh;place-items:center}main{max-width:34rem;padding:2rem;margin:1rem;\
 border:1px solid color-mix(in srgb,currentColor 20%,transparent);border-radius:.8rem}\
-h1{margin:.2rem 0 1rem;font-size:1.7rem}h1 span{color:#2a8a4a}.name{margin:0;opacity:.65}p{margin:.6rem 0}";
+h1{margin:.2rem 0 1rem;font-size:1.7rem}.good{color:#2a8a4a}.bad{color:#c0392b}.name{margin:0;opacity:.65}p{margin:.6rem 0}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")

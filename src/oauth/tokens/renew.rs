@@ -79,8 +79,11 @@ impl Tokens {
         }
         let journal = Pair { spending_since: Some(since), ..pair.clone() };
         if let Err(error) = self.write(cache, &document.with(TokenState::Authorized(journal))) {
-            // Nothing is sent. The entry may be on the disk all the same; whose it is, this process knows.
-            cache.void = (!interrupted).then_some((document.generation, since));
+            // Nothing is sent. The entry may be on the disk all the same: it is taken out, or known to be void.
+            if !interrupted {
+                cache.void = Some((document.generation, since));
+                self.not_spent(cache, &document, &pair);
+            }
             let reason = format!("tokens cannot be renewed because the store cannot be written ({error})");
             return self.pause(cache, refused, reason);
         }
@@ -164,17 +167,13 @@ impl Tokens {
             | Refusal::Request(reason) => (reason, false),
             Refusal::Device(answer) => (format!("the token endpoint answers {answer:?}"), false),
         };
+        cache.void = Some((document.generation, since));
         self.not_spent(cache, document, pair);
         self.wait(cache, refused, reason, by_a_person)
     }
 
     /// Takes the entry out of the journal: the refresh token was not spent.
     fn not_spent(&self, cache: &mut Cache, document: &Document, pair: &Pair) {
-        let journal = cache.document.as_ref().and_then(|journal| match &journal.state {
-            TokenState::Authorized(pair) => pair.spending_since,
-            TokenState::Needed { .. } => None,
-        });
-        cache.void = journal.map(|since| (document.generation, since));
         let clean = Pair { spending_since: None, ..pair.clone() };
         match self.write(cache, &document.with(TokenState::Authorized(clean))) {
             Ok(()) => cache.void = None,
