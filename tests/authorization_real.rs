@@ -57,6 +57,7 @@ impl Server {
             .unwrap();
         let mut issuer = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
+        assert!(issuer.starts_with("http://127.0.0.1:"), "the server said: {issuer}");
         Self { process, issuer: issuer.trim().to_owned() }
     }
 }
@@ -185,6 +186,7 @@ fn a_wrong_secret_is_told_by_that_server_too_and_nothing_is_stored() {
         assert!(page.contains("not recognised"), "{page}");
     });
     assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("does not know this application"), "{said}");
     assert!(!bench.state().join("tokens.json").exists());
 }
 

@@ -21,6 +21,7 @@ use crate::{hardening, log};
 const LONGEST_PASTE: u64 = 64 << 10;
 
 /// Signs in once, so that mailchute can put people on your lists from then on.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(
     name = "mailchute-auth",

@@ -14,7 +14,7 @@ const browser = await chromium.launch({
 try {
   const page = await browser.newPage({ viewport: { width: 900, height: 620 } });
   const complaints = [];
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && complaints.push(`${message.location().url}: ${message.text()}`));
   await page.goto(address);
   await page.fill("input[name=login]", "owner");
   await page.fill("input[name=password]", "secret");

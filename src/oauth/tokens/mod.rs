@@ -142,7 +142,7 @@ impl Tokens {
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "new tokens cannot be saved; trying again before ending")
+                    tracing::warn!(%error, "new tokens cannot be saved; trying again before ending");
                 }
             }
             drop(cache);

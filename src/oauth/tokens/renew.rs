@@ -178,7 +178,7 @@ impl Tokens {
         match self.write(cache, &document.with(TokenState::Authorized(clean))) {
             Ok(()) => cache.void = None,
             Err(error) => {
-                tracing::warn!(%error, "the journal cannot be cleared; this process knows that it is void")
+                tracing::warn!(%error, "the journal cannot be cleared; this process knows that it is void");
             }
         }
     }
