@@ -206,7 +206,7 @@ fn refresh_as_child(config: &Path) {
     std::io::stdin().read_exact(&mut word).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let token = runtime.block_on(tokens.refused(u64::from(word[0]))).unwrap();
-    println!("generation {}", token.generation);
+    writeln!(std::io::stdout(), "generation {}", token.generation).unwrap();
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn in_three_years_of_bad_days_nobody_has_to_sign_in_again() {
                 }
                 Err(Unavailable::Login { reason }) => panic!("day {day}: {reason}"),
                 Err(Unavailable::Passing { .. } | Unavailable::Refused { .. }) => {
-                    advance(Duration::from_mins(15))
+                    advance(Duration::from_mins(15));
                 }
             }
             assert!(quarter < 95, "day {day}: not recovered");
