@@ -31,8 +31,8 @@ fn allow_and_see(bench: &Bench, address: &Url, page: &str) {
     assert!(seen.contains(page), "{seen}");
 }
 
-fn allow(bench: &Bench, address: Url) {
-    allow_and_see(bench, &address, "Signed in");
+fn allow(bench: &Bench, address: &Url) {
+    allow_and_see(bench, address, "Signed in");
 }
 
 fn unsigned(change: impl FnOnce(&mut Settings)) -> Bench {
@@ -72,7 +72,7 @@ fn all_three_ways_work_with_a_secret_and_without() {
             "--device" => companion_with(&bench, &[way], |bench, address, _| {
                 bench.runtime().block_on(person::activate(&address, "allow")).unwrap();
             }),
-            _ => companion(&bench, allow),
+            _ => companion(&bench, |bench, address| allow(bench, &address)),
         };
         assert_eq!((status, rest.as_str()), (Some(0), ""), "{way}, public {public}: {said}");
         assert!(said.contains("write to the account `Sandbox Gardening Club`"), "{said}");
@@ -102,7 +102,7 @@ fn what_is_asked_for_is_what_the_service_needs() {
             assert_eq!(asked("scope").as_deref(), Some("contact_data account_read offline_access"));
             assert!(asked("state").is_some_and(|state| state.len() >= 22));
             assert_eq!(asked("code_challenge_method").as_deref(), public.then_some("S256"));
-            allow(bench, address.clone());
+            allow(bench, &address);
         });
         assert_eq!(status, Some(0), "{said}");
     }
@@ -246,7 +246,7 @@ fn another_account_than_the_one_that_rows_wait_for_is_taken_only_on_request() {
     assert!(said.contains("`Sandbox Gardening Club`") && said.contains("--other-account"), "{said}");
     assert_eq!(fs::read(bench.state().join("tokens.json")).unwrap(), before, "nothing was changed");
     let (status, _, said) =
-        companion_with(&bench, &["--other-account"], |bench, address, _input| allow(bench, address));
+        companion_with(&bench, &["--other-account"], |bench, address, _input| allow(bench, &address));
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(bench.status()["authorization"]["account"], "Rival Club");
 }
@@ -258,7 +258,7 @@ fn a_new_sign_in_is_taken_up_by_the_running_daemon() {
     bench.start();
     bench.drop_file("a.csv", table(0, 3));
     bench.wait_until("the need", |bench| bench.status()["authorization"]["state"] == "needed");
-    let (status, _, said) = companion(&bench, allow);
+    let (status, _, said) = companion(&bench, |bench, address| allow(bench, &address));
     assert_eq!(status, Some(0), "{said}");
     bench.wait_until("what waited", |bench| bench.receipts().contains_key("a.csv"));
     assert_eq!(counts(&bench.receipts()["a.csv"]), "3 created");

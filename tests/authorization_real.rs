@@ -15,7 +15,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
 };
 
@@ -37,6 +37,8 @@ fn folder() -> PathBuf {
 /// The authorization server as a process; it ends when its standard input does.
 struct Server {
     process: Child,
+    /// Held open: the server has more to say, and would end of a closed pipe.
+    _says: BufReader<ChildStdout>,
     issuer: String,
 }
 
@@ -56,9 +58,10 @@ impl Server {
             .spawn()
             .unwrap();
         let mut issuer = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut issuer).unwrap();
+        let mut says = BufReader::new(process.stdout.take().unwrap());
+        says.read_line(&mut issuer).unwrap();
         assert!(issuer.starts_with("http://127.0.0.1:"), "the server said: {issuer}");
-        Self { process, issuer: issuer.trim().to_owned() }
+        Self { process, _says: says, issuer: issuer.trim().to_owned() }
     }
 }
 
