@@ -13,6 +13,7 @@ use crate::config::{Config, nearest};
 use crate::constant_contact::{
     Account, Answer, CUSTOM_FIELDS, LISTS, PRIVILEGES, Page, Reply, SUMMARY, words,
 };
+use crate::inbox;
 use crate::instance;
 use crate::oauth;
 use crate::outbox::{Directory, Outbox};
@@ -63,6 +64,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
         Err(error) => findings.wrong(Exit::Config, "application", error),
     }
     folders(&config, &mut findings);
+    noticing(&config);
     outbox(&config, &mut findings);
     let signed_in = sign_in(&config, &mut findings);
     if !arguments.offline && signed_in && findings.exit.is_none_or(|exit| exit != Exit::Config) {
@@ -94,6 +96,21 @@ fn folders(config: &Config, findings: &mut Findings) {
                     format!("{name}: {error}; the user who runs mailchute must be able to write here");
                 findings.wrong(Exit::Failed, "folder", words);
             }
+        }
+    }
+}
+
+/// How files will be noticed: by events where they come, by looking where they do not.
+fn noticing(config: &Config) {
+    for found in inbox::self_test(&config.spool, &config.routes) {
+        let folder = found.folder.display();
+        match found.delay {
+            _ if !found.folder.is_dir() => {}
+            Some(delay) if found.events => {
+                good("noticing", format!("{folder}: an event came after {} ms", delay.as_millis()));
+            }
+            _ if found.reason.is_empty() => note("noticing", format!("{folder} is looked at regularly")),
+            _ => note("noticing", format!("{folder} is looked at regularly: {}", found.reason)),
         }
     }
 }

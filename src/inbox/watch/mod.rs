@@ -47,6 +47,8 @@ pub struct Watch {
     silent: String,
     heard: Arc<Mutex<Heard>>,
     folders: HashMap<PathBuf, Folder>,
+    /// It goes on watching; a single look tells nobody how folders are watched.
+    lasts: bool,
     changed: bool,
 }
 
@@ -59,13 +61,14 @@ impl Watch {
             silent: String::new(),
             heard: Arc::default(),
             folders: HashMap::new(),
+            lasts: false,
             changed: false,
         }
     }
 
     /// With events, unless polling is configured or there are none to be had.
     pub fn on(parts: &Parts) -> Self {
-        let mut watch = Self::off(parts.settings.watch);
+        let mut watch = Self { lasts: true, ..Self::off(parts.settings.watch) };
         if watch.configured == config::Watch::Polling {
             return watch;
         }
@@ -194,7 +197,7 @@ impl Watch {
 
     /// How each folder is watched, if that changed since it was last asked.
     pub fn news(&mut self) -> Option<Vec<WatchedFolder>> {
-        if !std::mem::take(&mut self.changed) {
+        if !std::mem::take(&mut self.changed) || !self.lasts {
             return None;
         }
         let told = |(path, folder): (&PathBuf, &Folder)| WatchedFolder {
