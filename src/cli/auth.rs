@@ -26,7 +26,7 @@ const LONGEST_PASTE: u64 = 64 << 10;
 #[command(
     name = "mailchute-auth",
     version,
-    after_help = "Examples:\n  mailchute-auth                # your browser opens and comes back to this machine\n  \
+    after_help = "Example:\n  mailchute-auth                # your browser opens and comes back to this machine\n  \
                   mailchute-auth --paste        # over SSH: visit an address anywhere, paste the one it ends on\n  \
                   mailchute-auth --device       # an application for devices: type a code on any other device"
 )]
