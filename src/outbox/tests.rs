@@ -252,7 +252,7 @@ fn a_database_that_is_not_ours_or_newer_is_left_as_it_is() {
     assert!(matches!(Outbox::open(other.path()), Err(OutboxError::Foreign { .. })));
     let garbage = tempfile::tempdir().unwrap();
     std::fs::write(garbage.path().join(FILE_NAME), [7_u8; 8192]).unwrap();
-    assert!(matches!(Outbox::open(garbage.path()), Err(OutboxError::Sqlite { .. })));
+    assert!(matches!(Outbox::open(garbage.path()), Err(OutboxError::Damaged { .. })));
     assert_eq!(std::fs::read(garbage.path().join(FILE_NAME)).unwrap(), [7_u8; 8192]);
 }
 
