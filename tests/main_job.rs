@@ -47,8 +47,8 @@ fn a_thousand_rows_and_a_json_drop_and_the_same_again() {
     email,first_name,last_name,mailchute_line,mailchute_reason
     no-at-sign,Bad,Row,992,`no-at-sign` is not an e-mail address: it has no @
     ,Empty,Row,993,the row has no address
-    short@example.org,,,994,\"the row has 1 cells and the header 3: a delimiter is missing, or one stands unquoted in a cell\"
-    long@example.org,a,b,995,\"the row has 4 cells and the header 3: a delimiter is missing, or one stands unquoted in a cell\"
+    short@example.org,,,994,\"line 994 has 1 cells and the header 3: a delimiter is missing, or one stands unquoted in a cell\"
+    long@example.org,a,b,995,\"line 995 has 4 cells and the header 3: a delimiter is missing, or one stands unquoted in a cell\"
     late@example.org,xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx,x,997,51 characters: the service takes at most 50 for first_name
     jörg@example.org,J,x,998,`jörg@example.org` is not an e-mail address: the part before the @ has letters that mail cannot carry everywhere
     a@b,c,d,999,`a@b` is not an e-mail address: the part after the @ is not a full domain like example.org
