@@ -74,10 +74,7 @@ impl Tokens {
         let store = Store::new(state);
         // A store that others can read, or that is none, is said at the start and not at night.
         store.read()?;
-        let http = endpoint::http().map_err(|error| StoreError::Content {
-            path: state.to_owned(),
-            what: format!("HTTPS cannot be prepared ({error})"),
-        })?;
+        let http = endpoint::http().map_err(|error| StoreError::Https(error.to_string()))?;
         Ok(Self { store, application, http, clock, cache: Mutex::new(Cache::default()) })
     }
 
