@@ -52,7 +52,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// There is no HTTPS.
-    #[error("HTTPS cannot be prepared ({0}): it needs the system's certificate authorities (package ca-certificates)")]
+    #[error(
+        "HTTPS cannot be prepared ({0}): it needs the system's certificate authorities (package ca-certificates)"
+    )]
     Https(String),
     /// The file is not one that this program wrote.
     #[error("token store {}: {what}: move the file away and sign in again", path.display())]
