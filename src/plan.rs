@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::contact::{Contact, EmailAddress, Rejection};
+use crate::contact::{Contact, EmailAddress, LeftOut, Rejection};
 
 /// SHA-256 of a contact in canonical form.
 pub type Digest = [u8; 32];
@@ -63,6 +63,8 @@ pub struct PlannedRow {
     pub line: u64,
     /// What becomes of it.
     pub fate: Fate,
+    /// What it had and could not be used; whatever becomes of the rest.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A stored row of the same file that a later row adds to.
@@ -110,13 +112,18 @@ struct Planner<'a, S> {
 
 impl<S: std::hash::BuildHasher> Planner<'_, S> {
     fn add(&mut self, reading: Reading) {
-        let (line, contact) = match reading {
+        let (line, mut contact) = match reading {
             Err(rejection) => {
                 let line = rejection.line;
-                return self.plan.rows.push(PlannedRow { line, fate: Fate::Reject(rejection) });
+                return self.plan.rows.push(PlannedRow {
+                    line,
+                    fate: Fate::Reject(rejection),
+                    left_out: Vec::new(),
+                });
             }
             Ok(row) => row,
         };
+        let left_out = contact.take_left_out();
         let key = contact.email().key();
         let fate = if self.merge(&key, &contact) {
             Fate::Duplicate(contact.email().clone())
@@ -125,7 +132,7 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
             let destination = destination(&contact, self.known.get(&key));
             Fate::Take(Box::new(contact), destination)
         };
-        self.plan.rows.push(PlannedRow { line, fate });
+        self.plan.rows.push(PlannedRow { line, fate, left_out });
     }
 
     /// Adds to the first row of the address, if there is one in this file.

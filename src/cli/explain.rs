@@ -57,7 +57,8 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
 }
 
 fn episode_text(episode: &Episode, now: Timestamp) -> String {
-    let Episode { row, archived_as, consent_at, consent_is_stated, evidence, contact_id, calls } = episode;
+    let Episode { row, archived_as, consent_at, consent_is_stated, evidence, contact_id, calls, notes } =
+        episode;
     let outcome = row.outcome.as_ref().filter(|outcome| **outcome != row.state);
     let outcome = outcome.map(|outcome| format!(" ({outcome})")).unwrap_or_default();
     let mut text = format!(
@@ -74,6 +75,10 @@ fn episode_text(episode: &Episode, now: Timestamp) -> String {
     }
     for call in calls {
         say("call", &call_text(call));
+    }
+    for note in notes {
+        let field = note.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+        say("note", &format!("{field}{}", note.reason));
     }
     if let Some(id) = contact_id {
         say("contact", id);

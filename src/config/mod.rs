@@ -118,6 +118,8 @@ pub struct InboxSettings {
     pub max_rows: u64,
     /// What text that is neither marked nor UTF-8 is written in, if that is known.
     pub encoding: Option<&'static encoding_rs::Encoding>,
+    /// What becomes of a row with a field that cannot be used.
+    pub on_bad_field: OnBadField,
     /// Archived files are removed after this.
     pub keep_done: Duration,
 }
@@ -213,6 +215,7 @@ impl Config {
                 max_file_size: raw.inbox.max_file_size.0,
                 max_rows: raw.inbox.max_rows,
                 encoding: encoding(&source, &raw.inbox.encoding)?,
+                on_bad_field: raw.inbox.on_bad_field,
                 keep_done: raw.inbox.keep_done.0,
             },
             limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
@@ -516,10 +519,7 @@ fn encoding(
 
 /// Keys that the contract has and this version does not act on yet: said, not swallowed.
 fn without_effect(raw: &RawConfig) -> Vec<String> {
-    let set = [
-        ("inbox.on_bad_field", raw.inbox.on_bad_field == OnBadField::Drop),
-        ("delivery.create_lists", raw.delivery.create_lists),
-    ];
+    let set = [("delivery.create_lists", raw.delivery.create_lists)];
     set.into_iter()
         .filter(|(_, set)| *set)
         .map(|(key, _)| format!("`{key}` has no effect in this version"))

@@ -148,7 +148,7 @@ mod tests {
 
     fn contact(cells: &[(Field, &str)]) -> Contact {
         let cells = cells.iter().map(|(field, text)| (field.clone(), (*text).to_owned())).collect();
-        Contact::from_row(&Row { line: 1, cells }).unwrap()
+        Contact::from_row(&Row { line: 1, cells, ..Row::default() }).unwrap()
     }
 
     #[test]

@@ -121,16 +121,17 @@ impl Details {
         self.custom_fields.extend(new.custom_fields);
     }
 
-    /// Cleans and judges a row's cells.
-    pub(super) fn from_cells(cells: &[(Field, String)]) -> Result<Self, Complaint> {
+    /// Cleans and judges a row's cells. What cannot be used is left out, with a complaint.
+    pub(super) fn from_cells(cells: &[(Field, String)], complaints: &mut Vec<Complaint>) -> Self {
         let mut building = Building::default();
         for (field, text) in cells {
             let text = clean(text);
             if !text.is_empty() {
-                building.add(field, &text)?;
+                let added = building.add(field, &text);
+                complaints.extend(added.err());
             }
         }
-        building.finish()
+        building.finish(complaints)
     }
 }
 
@@ -181,6 +182,12 @@ impl<'a> Building<'a> {
             Field::AddressOf(kind, part) => {
                 self.addresses.entry(*kind).or_default().set(field, *part, text)?;
             }
+            Field::Custom(_) if details.custom_fields.len() == MOST_CUSTOM_FIELDS => {
+                let reason = format!(
+                    "the row has more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact"
+                );
+                return Err(complain(reason));
+            }
             Field::Custom(name) => {
                 details.custom_fields.insert(name.clone(), limited(LONGEST_TEXT)?);
             }
@@ -188,36 +195,33 @@ impl<'a> Building<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Details, Complaint> {
-        if self.details.custom_fields.len() > MOST_CUSTOM_FIELDS {
-            let reason = format!(
-                "more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact"
-            );
-            return Err((Field::Custom("*".to_owned()), reason));
+    fn finish(mut self, complaints: &mut Vec<Complaint>) -> Details {
+        if let Some((field, name)) = self.full_name.take() {
+            complaints.extend(self.split_name(field, &name).err());
         }
-        self.split_name()?;
-        if let Some(birthday) = birthday(self.month, self.day)? {
-            self.details.birthday = Some(birthday);
+        match birthday(self.month, self.day) {
+            Ok(birthday) => self.details.birthday = birthday.or(self.details.birthday),
+            Err(complaint) => complaints.push(complaint),
         }
-        self.details.street_address = self.address.finish(self.kind.unwrap_or(AddressKind::Home))?;
+        let kind = self.kind.unwrap_or(AddressKind::Home);
+        self.details.street_address = self.address.finish(None, kind, complaints);
         for (kind, parts) in self.addresses {
-            if let Some(address) = parts.finish(kind)? {
+            if let Some(address) = parts.finish(Some(kind), kind, complaints) {
                 self.details.addresses.insert(kind.name().to_owned(), address);
             }
         }
-        Ok(self.details)
+        self.details
     }
 
     /// `Doe, Jane` and `Jane Doe`: where neither name stands by itself, the last word is the last name.
-    fn split_name(&mut self) -> Result<(), Complaint> {
-        let Some((field, name)) = self.full_name.take() else { return Ok(()) };
+    fn split_name(&mut self, field: &Field, name: &str) -> Result<(), Complaint> {
         if self.details.first_name.is_some() || self.details.last_name.is_some() {
             return Ok(());
         }
         let (first, last) = match (name.split_once(','), name.rsplit_once(' ')) {
             (Some((last, first)), _) => (first.trim(), last.trim()),
             (None, Some((first, last))) => (first.trim(), last),
-            (None, None) => (name.as_str(), ""),
+            (None, None) => (name, ""),
         };
         let part =
             |text: &str| Some(limited(field, text, LONGEST_NAME)).filter(|_| !text.is_empty()).transpose();
@@ -241,19 +245,27 @@ impl Parts {
         Ok(())
     }
 
-    /// A kind without any part of an address is none.
-    fn finish(mut self, kind: AddressKind) -> Result<Option<StreetAddress>, Complaint> {
+    /// A kind without any part of an address is none. `named` is the kind that the columns name.
+    fn finish(
+        mut self,
+        named: Option<AddressKind>,
+        kind: AddressKind,
+        complaints: &mut Vec<Complaint>,
+    ) -> Option<StreetAddress> {
         if let Some(second) = self.street2.take() {
             let street = self.address.street.take();
             let both = street.map_or_else(|| second.clone(), |street| format!("{street}, {second}"));
-            self.address.street = Some(limited(&Field::Address(Part::Street), &both, LONGEST_TEXT)?);
+            let field =
+                named.map_or(Field::Address(Part::Street), |kind| Field::AddressOf(kind, Part::Street));
+            match limited(&field, &both, LONGEST_TEXT) {
+                Ok(both) => self.address.street = Some(both),
+                Err(complaint) => complaints.push(complaint),
+            }
         }
         let address = self.address;
         let parts = [&address.street, &address.city, &address.state, &address.postal_code, &address.country];
-        if parts.iter().all(|part| part.is_none()) {
-            return Ok(None);
-        }
-        Ok(Some(StreetAddress { kind: kind.name().to_owned(), ..address }))
+        let any = parts.iter().any(|part| part.is_some());
+        any.then(|| StreetAddress { kind: kind.name().to_owned(), ..address })
     }
 }
 

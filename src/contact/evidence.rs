@@ -49,30 +49,34 @@ fn is_refusal(text: &str) -> bool {
 }
 
 impl Evidence {
-    /// Finds the evidence among a row's cells.
-    pub(super) fn from_cells(cells: &[(Field, String)]) -> Result<Self, Complaint> {
+    /// Finds the evidence among a row's cells. What cannot be used is left out, with a complaint.
+    pub(super) fn from_cells(cells: &[(Field, String)], complaints: &mut Vec<Complaint>) -> Self {
         let mut evidence = Self::default();
         for (field, text) in cells {
             let text = text.trim();
-            if text.is_empty() {
-                continue;
-            }
-            let complain = |reason: String| (field.clone(), reason);
-            match field {
-                Field::ConsentAt => evidence.consent_at = Some(dates::instant(text).map_err(complain)?),
-                Field::Permission if is_refusal(text) => {
-                    return Err(complain(format!("`{text}`: the person does not want to be mailed")));
-                }
-                Field::Source => evidence.source = Some(limited(field, text, LONGEST_SOURCE)?),
-                Field::Ip => {
-                    let ip: Result<IpAddr, _> = text.parse();
-                    let ip = ip.map_err(|_| complain(format!("`{text}` is no IP address")))?;
-                    evidence.ip = Some(ip.to_string());
-                }
-                _ => {}
+            if !text.is_empty() {
+                complaints.extend(evidence.add(field, text).err());
             }
         }
-        Ok(evidence)
+        evidence
+    }
+
+    fn add(&mut self, field: &Field, text: &str) -> Result<(), Complaint> {
+        let complain = |reason: String| (field.clone(), reason);
+        match field {
+            Field::ConsentAt => self.consent_at = Some(dates::instant(text).map_err(complain)?),
+            Field::Permission if is_refusal(text) => {
+                return Err(complain(format!("`{text}`: the person does not want to be mailed")));
+            }
+            Field::Source => self.source = Some(limited(field, text, LONGEST_SOURCE)?),
+            Field::Ip => {
+                let ip: Result<IpAddr, _> = text.parse();
+                let ip = ip.map_err(|_| complain(format!("`{text}` is no IP address")))?;
+                self.ip = Some(ip.to_string());
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Adds what a newer row of the same address says: the last consent counts, with what belongs to it.

@@ -20,12 +20,14 @@ pub use evidence::Evidence;
 pub use fields::{AddressKind, Field, Part, PhoneKind, STANDARD_FIELDS};
 
 /// A row that a reader hands over: the wanted cells, with the place they stand at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     /// The line it begins on; for a JSON array the element, counted from 1.
     pub line: u64,
     /// The cells that mean something.
     pub cells: Vec<(Field, String)>,
+    /// Fields that hold something else than a text, and what.
+    pub unusable: Vec<(Field, String)>,
 }
 
 /// Why a row is no contact.
@@ -41,6 +43,15 @@ pub struct Rejection {
     pub reason: String,
 }
 
+/// A field that a row had and its contact has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The field.
+    pub field: Field,
+    /// Why it could not be used, and what would be right.
+    pub reason: String,
+}
+
 /// Somebody who is to be on a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
@@ -50,6 +61,9 @@ pub struct Contact {
     /// Kept beside the contact in the outbox, because it is never sent and two rows that differ in it say the same.
     #[serde(skip)]
     evidence: Evidence,
+    /// What the row had and could not be used; what is inside can be sent all the same.
+    #[serde(skip)]
+    left_out: Vec<LeftOut>,
 }
 
 impl Contact {
@@ -83,8 +97,23 @@ impl Contact {
         Self { evidence, ..self }
     }
 
-    /// Makes a contact of a row.
+    /// Hands out the fields that were left out when the contact was made.
+    pub fn take_left_out(&mut self) -> Vec<LeftOut> {
+        std::mem::take(&mut self.left_out)
+    }
+
+    /// Makes a contact of a row. A field that cannot be used makes it none.
     pub fn from_row(row: &Row) -> Result<Self, Rejection> {
+        Self::judged(row, |_| false)
+    }
+
+    /// Makes a contact of what can be used of a row. Without its address it is none, nor where the person's own word on
+    /// being mailed is unclear: leaving out when somebody agreed would make the consent look younger than it is.
+    pub fn from_usable(row: &Row) -> Result<Self, Rejection> {
+        Self::judged(row, |field| !matches!(field, Field::Email | Field::Permission | Field::ConsentAt))
+    }
+
+    fn judged(row: &Row, may_be_left_out: impl Fn(&Field) -> bool) -> Result<Self, Rejection> {
         let written = row.cells.iter().find(|(field, _)| *field == Field::Email).map(|(_, text)| text.trim());
         let reject = |field: &Field, reason: String| Rejection {
             line: row.line,
@@ -92,15 +121,23 @@ impl Contact {
             field: Some(field.name()),
             reason,
         };
+        let mut complaints = row.unusable.clone();
+        if let Some((field, reason)) = complaints.iter().find(|(field, _)| *field == Field::Email) {
+            return Err(reject(field, reason.clone()));
+        }
         let email = match written {
             None | Some("") => return Err(reject(&Field::Email, "the row has no address".to_owned())),
             Some(text) => {
                 text.parse().map_err(|error: NotAnAddress| reject(&Field::Email, error.to_string()))?
             }
         };
-        let details = Details::from_cells(&row.cells).map_err(|(field, reason)| reject(&field, reason))?;
-        let evidence = Evidence::from_cells(&row.cells).map_err(|(field, reason)| reject(&field, reason))?;
-        Ok(Self { email, details, evidence })
+        let details = Details::from_cells(&row.cells, &mut complaints);
+        let evidence = Evidence::from_cells(&row.cells, &mut complaints);
+        if let Some((field, reason)) = complaints.iter().find(|(field, _)| !may_be_left_out(field)) {
+            return Err(reject(field, reason.clone()));
+        }
+        let left_out = complaints.into_iter().map(|(field, reason)| LeftOut { field, reason }).collect();
+        Ok(Self { email, details, evidence, left_out })
     }
 
     /// Adds what a newer row of the same address says: its fields win, the others stay.

@@ -5,7 +5,11 @@ fn row(cells: &[(&str, &str)]) -> Row {
         let known = STANDARD_FIELDS.iter().find(|(_, known)| *known == name).map(|(field, _)| field.clone());
         known.unwrap_or_else(|| Field::Custom(name.trim_start_matches("cf:").to_owned()))
     };
-    Row { line: 7, cells: cells.iter().map(|(name, text)| (field(name), (*text).to_owned())).collect() }
+    Row {
+        line: 7,
+        cells: cells.iter().map(|(name, text)| (field(name), (*text).to_owned())).collect(),
+        ..Row::default()
+    }
 }
 
 fn contact(cells: &[(&str, &str)]) -> Contact {

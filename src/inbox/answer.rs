@@ -3,6 +3,7 @@
 //! Both are repeated from the outbox's stages until they are done, so that a crash at any step is only a delay.
 
 use std::{
+    cell::RefCell,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -192,11 +193,12 @@ fn write_receipt(
     if facts.counts.rejected > 0 {
         write_rejects(outbox, &archived, facts, settings)?;
     }
-    let shared = std::cell::RefCell::new(outbox);
+    let shared = RefCell::new(outbox);
     durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
         let mut rejected = rows(&shared, facts.id, "rejected");
         let mut held = rows(&shared, facts.id, "held");
-        receipt::write(facts, &mut rejected, &mut held, out)
+        let mut notes = pages((0, 0), |after| shared.borrow_mut().notes(facts.id, after, PAGE));
+        receipt::write(facts, &mut rejected, &mut held, &mut notes, out)
     })
 }
 
@@ -210,7 +212,7 @@ fn write_rejects(
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());
     }
-    let shared = std::cell::RefCell::new(outbox);
+    let shared = RefCell::new(outbox);
     let (most, encoding) = (settings.max_file_size, settings.encoding);
     let open = || Ok(source::reader(&facts.name, source::open(archived)?, most, encoding)?);
     durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
@@ -219,24 +221,34 @@ fn write_rejects(
     })
 }
 
-/// A file's rows in a state, fetched page by page.
+/// A file's rows in a state.
 fn rows<'a, 'o>(
-    outbox: &'a std::cell::RefCell<&'o mut Outbox>,
+    outbox: &'a RefCell<&'o mut Outbox>,
     file: i64,
     state: &'static str,
 ) -> impl Iterator<Item = Result<SettledRow, ReceiptError>> + use<'a, 'o> {
-    let (mut page, mut after, mut ended) = (Vec::new().into_iter(), 0, false);
+    pages(0, move |after| {
+        let page = outbox.borrow_mut().settled_rows(file, state, after, PAGE)?;
+        Ok(page.into_iter().map(|row| (row.id, row)).collect())
+    })
+}
+
+/// Rows that are fetched page by page: each page begins where the last one ended.
+fn pages<P: Copy>(
+    start: P,
+    mut fetch: impl FnMut(P) -> Result<Vec<(P, SettledRow)>, OutboxError>,
+) -> impl Iterator<Item = Result<SettledRow, ReceiptError>> {
+    let (mut page, mut after, mut ended) = (Vec::new().into_iter(), start, false);
     std::iter::from_fn(move || {
         loop {
-            if let Some(row) = page.next() {
-                let row: SettledRow = row;
-                after = row.id;
+            if let Some((place, row)) = page.next() {
+                after = place;
                 return Some(Ok(row));
             }
             if ended {
                 return None;
             }
-            match outbox.borrow_mut().settled_rows(file, state, after, PAGE) {
+            match fetch(after) {
                 Ok(rows) => {
                     ended = rows.is_empty();
                     page = rows.into_iter();

@@ -20,6 +20,8 @@ pub struct Columns {
     fields: Vec<Option<Field>>,
     /// The table is one of our rejects files, whose cells were defused for spreadsheets.
     pub defused: bool,
+    /// The column with the address, where more than one could hold it.
+    pub address_column: Option<String>,
 }
 
 impl Columns {
@@ -47,7 +49,8 @@ impl Columns {
             return Err(no_address(header, None));
         }
         let defused = header.iter().any(|title| title == REASON_COLUMN);
-        Ok(Self { fields, defused })
+        let address_column = address_among_several(header, &fields);
+        Ok(Self { fields, defused, address_column })
     }
 
     /// A table without a header, whose first column holds addresses.
@@ -55,7 +58,7 @@ impl Columns {
     pub fn of_addresses(width: usize) -> Self {
         let mut fields = vec![None; width.max(1)];
         fields[0] = Some(Field::Email);
-        Self { fields, defused: false }
+        Self { fields, defused: false, address_column: None }
     }
 
     /// How many cells a row has.
@@ -86,6 +89,13 @@ fn best_columns(header: &[String]) -> BTreeMap<Field, usize> {
         *known = (*known).min((rank, place));
     }
     best.into_iter().map(|(field, (_, place))| (field, place)).collect()
+}
+
+/// The name of the address column, if another one could have been it.
+fn address_among_several(header: &[String], fields: &[Option<Field>]) -> Option<String> {
+    let chosen = fields.iter().position(|field| *field == Some(Field::Email))?;
+    let could_be = |place: usize| fields[place].is_none() && guess(&header[place]) == Some(Field::Email);
+    (0..fields.len()).any(could_be).then(|| header[chosen].clone())
 }
 
 /// The field that a column's name means, as far as it can be guessed.

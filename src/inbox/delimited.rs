@@ -14,7 +14,7 @@ use std::{
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::columns::{Columns, is_no_header};
-use super::{Sink, Unreadable, refuse};
+use super::{Said, Sink, Unreadable, refuse};
 use crate::contact::{Field, Row};
 
 /// Characters that separate cells, the most usual first.
@@ -39,7 +39,7 @@ pub fn read(
     input: impl BufRead,
     configured: &BTreeMap<String, String>,
     sink: Sink<'_>,
-) -> Result<(), Unreadable> {
+) -> Result<Said, Unreadable> {
     let mut columns: Option<Columns> = None;
     records(input, &mut |record| {
         let Some(known) = &columns else {
@@ -57,13 +57,13 @@ pub fn read(
         };
         Ok(row(&record, known, sink))
     })?;
-    if columns.is_none() {
-        return Err(Unreadable::new(
+    match columns {
+        Some(columns) => Ok(Said { address_column: columns.address_column }),
+        None => Err(Unreadable::new(
             "line 1",
             "the file holds nothing: a header and a row are the least".to_owned(),
-        ));
+        )),
     }
-    Ok(())
 }
 
 /// Hands every record to a closure, header included, until it breaks off.
@@ -282,7 +282,7 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()
         );
         return sink(Err(refuse(line, email(record, columns), None, reason)));
     }
-    let mut cells = Vec::new();
+    let mut row = Row { line, ..Row::default() };
     for (place, cell) in record.cells.iter().enumerate() {
         let Some(field) = columns.field(place) else { continue };
         let Ok(text) = std::str::from_utf8(cell) else {
@@ -290,12 +290,13 @@ fn row(record: &Record<'_>, columns: &Columns, sink: Sink<'_>) -> ControlFlow<()
                 "cell {} is not UTF-8: save the file as UTF-8, or name its encoding under `[inbox] encoding`",
                 place + 1
             );
-            return sink(Err(refuse(line, email(record, columns), Some(field.name()), reason)));
+            row.unusable.push((field.clone(), reason));
+            continue;
         };
         let text = if columns.defused { super::rejects::rearm(text) } else { text };
-        cells.push((field.clone(), text.to_owned()));
+        row.cells.push((field.clone(), text.to_owned()));
     }
-    sink(Ok(Row { line, cells }))
+    sink(Ok(row))
 }
 
 /// What stands in the address column of a record that is not a row.

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::{Map, Value};
 
 use super::columns::guess;
-use super::{Sink, Unreadable, refuse};
+use super::{Said, Sink, Unreadable, refuse};
 use crate::contact::{Field, Rejection, Row};
 
 /// A line of a megabyte is no contact.
@@ -25,10 +25,11 @@ pub fn read(
     input: impl BufRead,
     configured: &BTreeMap<String, String>,
     sink: Sink<'_>,
-) -> Result<(), Unreadable> {
+) -> Result<Said, Unreadable> {
     elements(input, configured, &mut |(number, element)| {
-        sink(element.and_then(|object| row(number, object, configured)))
-    })
+        sink(element.map(|object| row(number, object, configured)))
+    })?;
+    Ok(Said::default())
 }
 
 /// Reads rows of one JSON text a line.
@@ -36,10 +37,11 @@ pub fn read_lines(
     input: impl BufRead,
     configured: &BTreeMap<String, String>,
     sink: Sink<'_>,
-) -> Result<(), Unreadable> {
+) -> Result<Said, Unreadable> {
     line_elements(input, &mut |(number, element)| {
-        sink(element.and_then(|object| row(number, object, configured)))
-    })
+        sink(element.map(|object| row(number, object, configured)))
+    })?;
+    Ok(Said::default())
 }
 
 /// Hands every element of one JSON text to a closure.
@@ -259,13 +261,9 @@ fn field(key: &str, configured: &BTreeMap<String, String>) -> Option<Field> {
     guess(named.unwrap_or(key))
 }
 
-fn row(
-    number: u64,
-    object: Map<String, Value>,
-    configured: &BTreeMap<String, String>,
-) -> Result<Row, Rejection> {
+fn row(number: u64, object: Map<String, Value>, configured: &BTreeMap<String, String>) -> Row {
     let mut cells: Vec<(Field, String)> = Vec::new();
-    let mut nested = None;
+    let mut unusable = Vec::new();
     for (key, value) in object {
         let Some(field) = field(&key, configured) else { continue };
         if cells.iter().any(|(known, _)| *known == field) {
@@ -276,19 +274,12 @@ fn row(
             Value::String(text) => cells.push((field, text)),
             Value::Number(number) => cells.push((field, number.to_string())),
             Value::Bool(truth) => cells.push((field, truth.to_string())),
-            value => nested = Some((field, kind(&value))),
+            value => {
+                unusable.push((field, format!("{} stands where a text or a number should be", kind(&value))));
+            }
         }
     }
-    if let Some((field, kind)) = nested {
-        let email = cells.iter().find(|(field, _)| *field == Field::Email).map(|(_, text)| text.clone());
-        return Err(refuse(
-            number,
-            email,
-            Some(field.name()),
-            format!("{kind} stands where a text or a number should be"),
-        ));
-    }
-    Ok(Row { line: number, cells })
+    Row { line: number, cells, unusable }
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -375,7 +366,13 @@ mod tests {
             emails(r#"[1,{"email":"a@example.org"},{"email":"b@example.org","first_name":{"x":1}}]"#, false);
         assert_eq!(found[0], "1: a single value is not an object like {\"email\": …}");
         assert_eq!(found[1], "a@example.org");
-        assert_eq!(found[2], "3: an object stands where a text or a number should be");
+        assert_eq!(found[2], "b@example.org", "a row, but for one field");
+        let rows = all(r#"{"email":"b@example.org","first_name":{"x":1}}"#, false).unwrap();
+        let (field, reason) = &rows[0].as_ref().unwrap().unusable[0];
+        assert_eq!(
+            (field, reason.as_str()),
+            (&Field::FirstName, "an object stands where a text or a number should be")
+        );
         let found = emails("{\"email\":\"a@example.org\"}\n{\"email\":\n", true);
         assert!(found[1].starts_with("2: the line is not JSON: EOF"), "{}", found[1]);
     }

@@ -65,6 +65,13 @@ const POLL: Duration = Duration::from_secs(5);
 /// Where a reader puts what it reads; it says when no more is wanted.
 pub type Sink<'a> = &'a mut dyn FnMut(Result<Row, Rejection>) -> ControlFlow<()>;
 
+/// What a reader says of a file besides its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The column that the addresses were taken from, where several could hold them.
+    pub address_column: Option<String>,
+}
+
 /// Why nothing of a file can be taken, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}: {reason}")]

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 
 /// The receipt, but for its lists of rows.
 #[derive(Serialize)]
-struct Receipt<'a, R, H> {
+struct Receipt<'a, R, H, N> {
     version: u32,
     file: &'a str,
     sha256: &'a str,
@@ -27,8 +27,13 @@ struct Receipt<'a, R, H> {
     settled_at: Timestamp,
     rows: u64,
     counts: ReceiptCounts,
+    /// Only where several columns could hold the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address_column: Option<&'a str>,
     rejected: R,
     held: H,
+    /// What was done to rows besides their fate.
+    notes: N,
 }
 
 /// The counts that a receipt names.
@@ -90,6 +95,7 @@ pub fn write(
     facts: &ReceiptFacts,
     rejected: &mut dyn Iterator<Item = Result<SettledRow, ReceiptError>>,
     held: &mut dyn Iterator<Item = Result<SettledRow, ReceiptError>>,
+    notes: &mut dyn Iterator<Item = Result<SettledRow, ReceiptError>>,
     out: &mut dyn Write,
 ) -> Result<(), ReceiptError> {
     let receipt = Receipt {
@@ -101,8 +107,10 @@ pub fn write(
         settled_at: facts.settled_at,
         rows: facts.counts.rows(),
         counts: facts.counts.into(),
+        address_column: facts.address_column.as_deref(),
         rejected: Rows(std::cell::RefCell::new(rejected)),
         held: Rows(std::cell::RefCell::new(held)),
+        notes: Rows(std::cell::RefCell::new(notes)),
     };
     serde_json::to_writer_pretty(&mut *out, &receipt).map_err(std::io::Error::from)?;
     out.write_all(b"\n")?;
@@ -129,6 +137,7 @@ mod tests {
             settled_at: "2026-11-24T10:00:07Z".parse().unwrap(),
             archived_as: "done/2026-11-24/a.csv".into(),
             counts: Counts { created: 2, rejected: 1, ..Counts::default() },
+            address_column: Some("E-Mail".into()),
         };
         let row = SettledRow {
             id: 3,
@@ -138,7 +147,15 @@ mod tests {
             reason: "no @".into(),
         };
         let mut out = Vec::new();
-        write(&facts, &mut [Ok(row)].into_iter(), &mut std::iter::empty(), &mut out).unwrap();
+        let note = SettledRow {
+            id: 2,
+            line: 2,
+            email: Some("jane@example.org".into()),
+            field: Some("birthday".into()),
+            reason: "left out".into(),
+        };
+        let (mut rejected, mut notes) = ([Ok(row)].into_iter(), [Ok(note)].into_iter());
+        write(&facts, &mut rejected, &mut std::iter::empty(), &mut notes, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
         {
           "version": 1,
@@ -156,6 +173,7 @@ mod tests {
             "rejected": 1,
             "held": 0
           },
+          "address_column": "E-Mail",
           "rejected": [
             {
               "line": 3,
@@ -164,7 +182,15 @@ mod tests {
               "reason": "no @"
             }
           ],
-          "held": []
+          "held": [],
+          "notes": [
+            {
+              "line": 2,
+              "email": "jane@example.org",
+              "field": "birthday",
+              "reason": "left out"
+            }
+          ]
         }
         "#);
     }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::names::Format;
 use super::settle::Fingerprint;
 use super::source::{self, Hashed};
-use super::{InTheWay, Parts, Unreadable, delimited, json};
-use crate::config::Route;
+use super::{InTheWay, Parts, Said, Unreadable, delimited, json};
+use crate::config::{OnBadField, Route};
 use crate::contact::{Contact, Rejection, Row};
 use crate::outbox::{Intake, NewFile, Outbox, OutboxError};
 use crate::plan::{Reading, plan};
@@ -52,7 +52,7 @@ pub struct Incoming<'a> {
 /// Why reading came to its end.
 enum End {
     /// The file's own end, with the digest of its bytes.
-    Whole(String),
+    Whole(String, Said),
     /// The file cannot be used.
     Unreadable(Unreadable),
     /// The disk failed, which is not the file's fault.
@@ -82,10 +82,13 @@ impl Incoming<'_> {
         });
         kept?;
         match end {
-            End::Whole(digest) if self.is_the_same(file)? => Ok(Recorded::File(intake.commit(&digest)?)),
+            End::Whole(digest, said) if self.is_the_same(file)? => {
+                intake.took_addresses_from(said.address_column);
+                Ok(Recorded::File(intake.commit(&digest)?))
+            }
             // What was written to while we read is not unreadable, it is not complete.
             End::Unreadable(unreadable) if self.is_the_same(file)? => Ok(Recorded::Unreadable(unreadable)),
-            End::Whole(_) | End::Unreadable(_) | End::Stopped => Ok(Recorded::NotNow),
+            End::Whole(..) | End::Unreadable(_) | End::Stopped => Ok(Recorded::NotNow),
             End::Disk(error) => Err(error.into()),
         }
     }
@@ -96,6 +99,10 @@ impl Incoming<'_> {
             chunk: Vec::with_capacity(CHUNK),
             count: 0,
             most: self.parts.settings.max_rows,
+            judge: match self.parts.settings.on_bad_field {
+                OnBadField::Reject => Contact::from_row,
+                OnBadField::Drop => Contact::from_usable,
+            },
             broken_off: None,
         };
         let mut bytes = Hashed::new(file);
@@ -109,16 +116,17 @@ impl Incoming<'_> {
         if let Some(error) = bytes.failure() {
             return End::Disk(error);
         }
-        if let Err(unreadable) = read {
-            return End::Unreadable(unreadable);
-        }
+        let said = match read {
+            Ok(said) => said,
+            Err(unreadable) => return End::Unreadable(unreadable),
+        };
         if rows.flush().is_err() {
             return End::Stopped;
         }
-        bytes.finish().map_or_else(End::Disk, End::Whole)
+        bytes.finish().map_or_else(End::Disk, |digest| End::Whole(digest, said))
     }
 
-    fn parse(&self, bytes: impl io::Read, sink: super::Sink<'_>) -> Result<(), Unreadable> {
+    fn parse(&self, bytes: impl io::Read, sink: super::Sink<'_>) -> Result<Said, Unreadable> {
         let settings = &self.parts.settings;
         let input = source::reader(self.name, bytes, settings.max_file_size, settings.encoding)
             .map_err(|error| Unreadable::new("line 1", format!("cannot be read: {error}")))?;
@@ -154,6 +162,7 @@ struct Rows {
     chunk: Vec<Reading>,
     count: u64,
     most: u64,
+    judge: fn(&Row) -> Result<Contact, Rejection>,
     broken_off: Option<End>,
 }
 
@@ -164,7 +173,7 @@ impl Rows {
             let reason = format!("the file has more than max_rows ({}) rows: split it", self.most);
             return self.break_off(End::Unreadable(Unreadable::new("the file", reason)));
         }
-        self.chunk.push(row.and_then(|row| Ok((row.line, Contact::from_row(&row)?))));
+        self.chunk.push(row.and_then(|row| Ok((row.line, (self.judge)(&row)?))));
         if self.chunk.len() < CHUNK {
             return ControlFlow::Continue(());
         }

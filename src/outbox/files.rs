@@ -103,6 +103,8 @@ pub struct ReceiptFacts {
     pub archived_as: PathBuf,
     /// What became of its rows.
     pub counts: Counts,
+    /// The column that the addresses were taken from, where several could hold them.
+    pub address_column: Option<String>,
 }
 
 /// A row that a receipt names: rejected or held.
@@ -167,7 +169,7 @@ impl Outbox {
         self.doing("look for a receipt that is due", |connection| {
             let sql = format!(
                 "SELECT file.id, name, sha256, folder, received_at, coalesce(settled_at, received_at), archived_as,
-                        {COUNTS}
+                        address_column, {COUNTS}
                    FROM file JOIN route ON route.id = file.route
                   WHERE stage = 'archived' AND queued = 0 AND sending = 0 AND file.id > ?1 ORDER BY file.id LIMIT 1"
             );
@@ -182,7 +184,8 @@ impl Outbox {
                         received_at: timestamp(4, row.get(4)?)?,
                         settled_at: timestamp(5, row.get(5)?)?,
                         archived_as: PathBuf::from(row.get::<_, String>(6)?),
-                        counts: counts(row, 7)?,
+                        address_column: row.get(7)?,
+                        counts: counts(row, 8)?,
                     })
                 })
                 .optional()

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::files::Counts;
-use super::{Outbox, OutboxError, Result, explain, millis, one, signed, timestamp};
+use super::{Outbox, OutboxError, Result, explain, millis, notes, one, signed, timestamp};
 use crate::contact::{Contact, Evidence, Rejection};
 use crate::plan::{Amendment, Destination, Digest, Earlier, Fate, Known, Plan, PlannedRow};
 
@@ -41,6 +41,7 @@ pub struct Intake<'a> {
     /// The account was given anything yet.
     any_delivered: bool,
     counts: Counts,
+    address_column: Option<String>,
 }
 
 impl Outbox {
@@ -58,7 +59,18 @@ impl Outbox {
             .map_err(fail)?;
         let (route, id, first_entry) = start(&transaction, &file).map_err(fail)?;
         let counts = Counts::default();
-        Ok(Intake { transaction, path, file, id, route, first_entry, first_waiting, any_delivered, counts })
+        Ok(Intake {
+            transaction,
+            path,
+            file,
+            id,
+            route,
+            first_entry,
+            first_waiting,
+            any_delivered,
+            counts,
+            address_column: None,
+        })
     }
 }
 
@@ -136,7 +148,9 @@ impl Intake<'_> {
             self.amend(amendment).map_err(|source| self.fail("amend a row", source))?;
         }
         for row in &plan.rows {
-            self.insert(row).map_err(|source| self.fail("record a row", source))?;
+            self.insert(row)
+                .and_then(|()| self.note(row))
+                .map_err(|source| self.fail("record a row", source))?;
         }
         Ok(())
     }
@@ -181,6 +195,16 @@ impl Intake<'_> {
                 self.insert_settled(row.line, None, "rejected", None, Some(rejection))
             }
         }
+    }
+
+    /// Writes down what was left out of the row that was just inserted.
+    fn note(&self, row: &PlannedRow) -> rusqlite::Result<()> {
+        let entry = self.transaction.last_insert_rowid();
+        for left_out in &row.left_out {
+            let reason = format!("left out: {}", left_out.reason);
+            notes::add(&self.transaction, entry, Some(&left_out.field.name()), &reason)?;
+        }
+        Ok(())
     }
 
     fn insert_contact(&mut self, line: u64, contact: &Contact, to: Destination) -> rusqlite::Result<()> {
@@ -261,6 +285,11 @@ impl Intake<'_> {
         }
     }
 
+    /// Keeps the column that the addresses came from, where several could hold them.
+    pub fn took_addresses_from(&mut self, column: Option<String>) {
+        self.address_column = column;
+    }
+
     /// Commits the file with its digest; from here on it is recorded. Returns its place in the outbox.
     pub fn commit(self, sha256: &str) -> Result<i64> {
         let path = self.path.to_owned();
@@ -270,7 +299,8 @@ impl Intake<'_> {
     fn finish(self, sha256: &str) -> rusqlite::Result<i64> {
         let counts = self.counts;
         let touched = self.transaction.execute(
-            "UPDATE file SET sha256 = ?2, rows = ?3, queued = ?4, unchanged = ?5, duplicate = ?6, rejected = ?7
+            "UPDATE file SET sha256 = ?2, rows = ?3, queued = ?4, unchanged = ?5, duplicate = ?6, rejected = ?7,
+                             address_column = ?8
               WHERE id = ?1",
             params![
                 self.id,
@@ -279,7 +309,8 @@ impl Intake<'_> {
                 signed(counts.queued),
                 signed(counts.unchanged),
                 signed(counts.duplicate),
-                signed(counts.rejected)
+                signed(counts.rejected),
+                self.address_column
             ],
         )?;
         one(touched)?;

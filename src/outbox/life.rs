@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 use serde::Serialize;
 
+use super::notes::{Note, of_entry};
 use super::queue::{Listed, Selector};
 use super::{Outbox, Result, timestamp};
 
@@ -45,6 +46,8 @@ pub struct Episode {
     pub contact_id: Option<String>,
     /// Every call, the oldest first.
     pub calls: Vec<Attempt>,
+    /// What was done to it besides its fate.
+    pub notes: Vec<Note>,
 }
 
 impl Outbox {
@@ -72,6 +75,7 @@ impl Outbox {
                 })
             })?;
             let calls = calls.collect::<rusqlite::Result<Vec<_>>>()?;
+            let notes = of_entry(connection, row.id)?;
             let mut rest = connection.prepare_cached(
                 "SELECT archived_as, coalesce(consent_at, modified_at), consent_at IS NOT NULL, evidence, contact_id
                    FROM entry JOIN file ON file.id = entry.file WHERE entry.id = ?1",
@@ -86,6 +90,7 @@ impl Outbox {
                         .and_then(|text| serde_json::from_str(&text).ok()),
                     contact_id: rest.get(4)?,
                     calls,
+                    notes,
                     row: row.clone(),
                 })
             })

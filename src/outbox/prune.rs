@@ -39,6 +39,8 @@ impl Outbox {
                           ORDER BY id DESC LIMIT ?2";
             transaction
                 .execute(&format!("DELETE FROM attempt WHERE entry IN ({range})"), params![file, AT_ONCE])?;
+            transaction
+                .execute(&format!("DELETE FROM note WHERE entry IN ({range})"), params![file, AT_ONCE])?;
             let gone = transaction
                 .execute(&format!("DELETE FROM entry WHERE id IN ({range})"), params![file, AT_ONCE])?;
             if gone == 0 {

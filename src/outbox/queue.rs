@@ -381,7 +381,8 @@ mod tests {
                 lists: "Newsletter".into(),
             };
             let cells = vec![(Field::Email, (*address).to_owned()), (Field::FirstName, number.to_string())];
-            let reading = Contact::from_row(&Read { line: 2, cells }).map(|contact| (2, contact));
+            let reading =
+                Contact::from_row(&Read { line: 2, cells, ..Read::default() }).map(|contact| (2, contact));
             let mut intake = outbox.begin(file).unwrap();
             let known = intake.known([*address]).unwrap();
             intake.record(&plan(vec![reading], &known)).unwrap();

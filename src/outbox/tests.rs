@@ -25,7 +25,7 @@ fn open() -> (tempfile::TempDir, Outbox) {
 
 fn reading(line: u64, email: &str, first_name: &str) -> Reading {
     let cells = vec![(Field::Email, email.to_owned()), (Field::FirstName, first_name.to_owned())];
-    Contact::from_row(&Row { line, cells }).map(|contact| (line, contact))
+    Contact::from_row(&Row { line, cells, ..Row::default() }).map(|contact| (line, contact))
 }
 
 fn record(outbox: &mut Outbox, readings: &[Reading], now: Timestamp) -> i64 {
@@ -350,7 +350,7 @@ fn evidence_stands_in_its_columns_and_a_consent_is_never_younger_than_its_file()
             (Field::ConsentAt, at.to_owned()),
             (Field::Source, source.to_owned()),
         ];
-        Contact::from_row(&Row { line, cells }).map(|contact| (line, contact))
+        Contact::from_row(&Row { line, cells, ..Row::default() }).map(|contact| (line, contact))
     };
     record(
         &mut outbox,

@@ -22,6 +22,8 @@ CREATE TABLE file (
     stage       TEXT    NOT NULL CHECK (stage IN ('recorded', 'archived', 'answered')),
     -- The archived file's path below the spool.
     archived_as TEXT,
+    -- The column that the addresses were taken from, where the file has several that could hold them.
+    address_column TEXT,
     settled_at  INTEGER,
     first_entry INTEGER NOT NULL,
     rows        INTEGER NOT NULL,
@@ -122,6 +124,16 @@ CREATE INDEX entry_held ON entry (id) WHERE state = 'held';
 CREATE INDEX entry_sending ON entry (id) WHERE state = 'sending';
 -- The question when an import ends: which rows are in it?
 CREATE INDEX entry_import ON entry (import, id) WHERE state = 'sending' AND import IS NOT NULL;
+
+-- What was done to a row besides its fate, in words: a field that was left out (field names it), a row that a newer one
+-- replaced. In the order they were written; few rows have any.
+CREATE TABLE note (
+    entry  INTEGER NOT NULL REFERENCES entry (id),
+    number INTEGER NOT NULL,
+    field  TEXT,
+    reason TEXT    NOT NULL,
+    PRIMARY KEY (entry, number)
+) STRICT, WITHOUT ROWID;
 
 -- What the account was last given for an address on a set of lists. A row that says the same again costs no call.
 CREATE TABLE delivered (
