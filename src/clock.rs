@@ -1,11 +1,11 @@
 //! The wall clock as a part that is handed in, because due times, budgets and tokens live by it.
 //!
-//! The daemon gets the system's; a rehearsal or a test hands in one that it can move. Waiting itself uses tokio's
-//! monotonic time, in naps short enough that a jump of the wall clock is noticed.
+//! The daemon gets the system's; a rehearsal or a test hands in one that it can move. Waiting and pacing use tokio's
+//! monotonic time, in naps short enough that a jump of the wall clock is noticed: when a test stops that, all stands still.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -23,6 +23,12 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
+    }
+
+    /// A clock that reads what it is given.
+    #[must_use]
+    pub fn reading(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
     }
 
     /// The time now.
@@ -44,6 +50,12 @@ impl Clock {
     pub fn as_fn(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
         Arc::clone(&self.0)
     }
+}
+
+/// The monotonic time, by which calls are spaced: no corrected clock makes two of them come together.
+#[must_use]
+pub fn monotonic() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// The system's clock with a hand that can be moved, for rehearsals of tomorrow.

@@ -1,11 +1,12 @@
 //! One call's life inside the drain: leaves, lands, is written down.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Drain;
 use super::imports::Asked;
 use super::pace::Departure;
 use super::verdict::{History, verdict};
+use crate::clock::monotonic;
 use crate::constant_contact::{Account, Answer, Passing, Reply, SignUp, SignedUp, Trace};
 use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Settlement};
 
@@ -45,7 +46,7 @@ impl<A: Account> Drain<A> {
                 return self.write(Fate { job, settlement, record }).await;
             }
         };
-        let departure = self.pace.leave(Instant::now());
+        let departure = self.pace.leave(monotonic());
         let account = Arc::clone(&self.parts.account);
         self.under_way.push(Box::pin(async move {
             let reply = account.sign_up(&sign_up).await;
@@ -81,11 +82,11 @@ impl<A: Account> Drain<A> {
     pub(super) async fn land(&mut self, landed: Landed) -> Result<(), OutboxError> {
         match landed {
             Landed::Row { job, departure, reply } => {
-                self.pace.answered(departure, Instant::now(), is_throttled(&reply.answer));
+                self.pace.answered(departure, monotonic(), is_throttled(&reply.answer));
                 self.land_row(*job, reply).await
             }
             Landed::Bulk { call, departure, asked } => {
-                self.pace.answered(departure, Instant::now(), asked.was_throttled());
+                self.pace.answered(departure, monotonic(), asked.was_throttled());
                 self.land_bulk(call, *asked).await
             }
         }

@@ -1,13 +1,12 @@
 //! Reading the account's lists and custom fields when a route or a row needs a name that is not known.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::calls::{is_throttled, record};
 use super::lanes::Lanes;
 use super::{Drain, Step};
+use crate::clock::monotonic;
 use crate::constant_contact::{Account, Answer, CUSTOM_FIELDS, LISTS, Page, Reply};
 use crate::outbox::{Directory, Obstacle, OutboxError};
 
@@ -81,7 +80,7 @@ impl<A: Account> Drain<A> {
     }
 
     async fn read_page(&mut self, part: Part, next: Option<&str>) -> Result<Option<Page>, OutboxError> {
-        while let Err(free) = self.pace.may_leave(Instant::now()) {
+        while let Err(free) = self.pace.may_leave(monotonic()) {
             match free {
                 Some(at) => sleep_until(TokioInstant::from_std(at)).await,
                 // Every place in the window is taken by a call under way: its answer frees one.
@@ -99,12 +98,12 @@ impl<A: Account> Drain<A> {
             self.day_is_spent(now).await?;
             return Ok(None);
         };
-        let departure = self.pace.leave(Instant::now());
+        let departure = self.pace.leave(monotonic());
         let Reply { answer, trace } = match part {
             Part::Lists => self.parts.account.lists(next).await,
             Part::CustomFields => self.parts.account.custom_fields(next).await,
         };
-        self.pace.answered(departure, Instant::now(), is_throttled(&answer));
+        self.pace.answered(departure, monotonic(), is_throttled(&answer));
         let now = self.parts.clock.now();
         self.heed(&answer, &trace, now).await?;
         let record = record(&answer, trace);

@@ -32,7 +32,7 @@ use gate::Gate;
 use lanes::Lanes;
 use pace::Pace;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::config::{Limits, Route};
 use crate::constant_contact::{Account, SIGN_UP};
 use crate::outbox::{Directory, Due, Obstacle, OutboxError, SharedOutbox, Take, Teller};
@@ -297,7 +297,7 @@ impl<A: Account> Drain<A> {
         if let Some(until) = self.closed(now).await? {
             return Ok(Some(Step::Idle { until: Some(until) }));
         }
-        let free = self.pace.may_leave(Instant::now()).err();
+        let free = self.pace.may_leave(monotonic()).err();
         Ok(free.map(|free| Step::Idle { until: free.map(|at| wall(at, now)) }))
     }
 
@@ -369,10 +369,10 @@ impl<A: Account> Drain<A> {
 /// Where a wall-clock time lies on the monotonic clock, as far as it can be told.
 fn instant(at: Timestamp, now: Timestamp) -> Option<Instant> {
     let ago = Duration::try_from(now.duration_since(at)).unwrap_or_default();
-    Instant::now().checked_sub(ago)
+    monotonic().checked_sub(ago)
 }
 
 /// Where a monotonic time lies on the wall clock.
 fn wall(at: Instant, now: Timestamp) -> Timestamp {
-    now.checked_add(at.saturating_duration_since(Instant::now())).unwrap_or(now)
+    now.checked_add(at.saturating_duration_since(monotonic())).unwrap_or(now)
 }

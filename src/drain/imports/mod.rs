@@ -15,6 +15,7 @@ use super::calls::{Landed, is_throttled};
 use super::gate::plus;
 use super::lanes::BulkLane;
 use super::{Drain, Step};
+use crate::clock::monotonic;
 use crate::constant_contact::{
     ACTIVITIES, Account, Activities, Activity, CONTACTS, ContactsPage, IMPORT, ImportBody, Reply, Which,
 };
@@ -240,7 +241,7 @@ impl<A: Account> Drain<A> {
         };
         let Some(call) = call else { return self.day_is_spent(now).await };
         self.bulk.busy = true;
-        let departure = self.pace.leave(std::time::Instant::now());
+        let departure = self.pace.leave(monotonic());
         let account = Arc::clone(&self.parts.account);
         self.under_way.push(Box::pin(async move {
             let asked = match question {
