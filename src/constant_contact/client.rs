@@ -1,31 +1,27 @@
-//! The wire itself: one function sends, one turns bytes into an answer (`wire`).
+//! The account as one calls it: each question has its request here; one function sends (`carry`), one turns bytes into
+//! an answer (`wire`).
 //!
-//! Promises a time-out on every call, a `User-Agent` of our own, and that a paging link never leads elsewhere than the
-//! API. Leaves tokens to `oauth`, and when to call to `drain`.
+//! Promises that every request carries a token, and that a paging link never leads elsewhere than the API. Leaves tokens
+//! to `oauth`, and when to call to `drain`.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use thiserror::Error;
 use url::Url;
 
+use super::carry::{self, Carried, Carry, NotCarried};
 use super::wire::{self, Raw};
 use super::{
     ACTIVITIES, Account, Activities, Activity, Answer, CONTACTS, CUSTOM_FIELDS, ContactsPage, LISTS, Page,
     Passing, Reply, SignUp, SignedUp, Trace, Which,
 };
 use crate::contact::StreetAddress;
-use crate::oauth::{Tokens, USER_AGENT, Unavailable};
+use crate::oauth::{Tokens, Unavailable};
 
-/// A service that has not taken a connection after this long is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The gateway in front of the service gives up after 29 seconds itself; after this no answer will come.
-const CALL_TIMEOUT: Duration = Duration::from_secs(35);
-/// An answer to any of our calls is a few hundred kilobytes at most; more is not for us.
-const LARGEST_ANSWER: usize = 8 << 20;
 /// The largest page that the specification's prose allows for lists (its schema says 1,000).
 const LISTS_PER_PAGE: &str = "500";
 /// The largest page of bulk jobs, and of contacts.
@@ -42,7 +38,9 @@ pub struct ClientError(#[from] reqwest::Error);
 
 /// The account, over HTTPS.
 pub struct Client {
+    /// Makes requests; they leave by the carrier.
     pub(super) http: reqwest::Client,
+    carrier: Box<dyn Carry>,
     base_url: Url,
     pub(super) tokens: Arc<Tokens>,
 }
@@ -50,13 +48,19 @@ pub struct Client {
 impl Client {
     /// A client for the API at an address, with the tokens that open it.
     pub fn new(base_url: Url, tokens: Arc<Tokens>) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, base_url, tokens })
+        let http = carry::https()?;
+        Ok(Self { carrier: Box::new(http.clone()), http, base_url, tokens })
+    }
+
+    /// The same client with another way to the service.
+    #[must_use]
+    pub fn carried_by(self, carrier: impl Carry) -> Self {
+        Self { carrier: Box::new(carrier), ..self }
+    }
+
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Carried, NotCarried> {
+        let request = request.build().map_err(|error| (Passing::NotSent, carry::words(&error)))?;
+        self.carrier.carry(request).await
     }
 
     pub(super) fn url(&self, endpoint: &str) -> String {
@@ -77,8 +81,8 @@ impl Client {
             Err(unavailable) => return failed(Passing::NotSent, format!("no token: {unavailable}")),
         };
         let request = request.header("Accept", "application/json").bearer_auth(token.secret.expose_secret());
-        match receive(request).await {
-            Ok(Received { status, retry_after, body, .. }) => {
+        match self.send(request).await {
+            Ok(Carried { status, retry_after, body, .. }) => {
                 let mut reply =
                     read(Raw { status: status.as_u16(), body: &body, generation: token.generation });
                 reply.trace.retry_after = retry_after.as_deref().and_then(wire::retry_after);
@@ -111,44 +115,6 @@ impl Client {
 
 fn astray<T>() -> Reply<T> {
     lost("the next page's address leads away from the API".to_owned())
-}
-
-/// An answer with what is read of its head.
-pub(super) struct Received {
-    pub(super) status: StatusCode,
-    retry_after: Option<String>,
-    /// The service's clock, as its header `Date` has it.
-    pub(super) date: Option<String>,
-    pub(super) body: Vec<u8>,
-}
-
-pub(super) async fn receive(request: RequestBuilder) -> Result<Received, (Passing, String)> {
-    let mut answer = request.send().await.map_err(|error| {
-        let fate = if error.is_connect() { Passing::NotSent } else { Passing::Lost };
-        (fate, words(&error))
-    })?;
-    let status = answer.status();
-    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (retry_after, date) = (header(reqwest::header::RETRY_AFTER), header(reqwest::header::DATE));
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| (Passing::Lost, words(&error)))? {
-        if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err((Passing::Lost, format!("the answer is larger than {LARGEST_ANSWER} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Received { status, retry_after, date, body })
-}
-
-/// The error with its causes and without the address, which `reqwest` would repeat in each.
-fn words(error: &reqwest::Error) -> String {
-    let kind = match error {
-        error if error.is_timeout() => "no answer in time",
-        error if error.is_connect() => "no connection",
-        _ => "the connection broke",
-    };
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.by_ref().last().map_or_else(|| kind.to_owned(), |cause| format!("{kind}: {cause}"))
 }
 
 pub(super) fn lost<T>(words: String) -> Reply<T> {

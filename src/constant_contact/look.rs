@@ -8,7 +8,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, Received, failed, lost, receive};
+use super::carry::Carried;
+use super::client::{Client, failed, lost};
 use super::wire::{self, Raw};
 use super::{Reply, Trace};
 
@@ -71,8 +72,8 @@ impl Client {
             Err(unavailable) => return (lost(format!("no token: {unavailable}")), None),
         };
         let request = self.http.get(url).header("Accept", "application/json");
-        match receive(request.bearer_auth(token.secret.expose_secret())).await {
-            Ok(Received { status, body, date, .. }) => {
+        match self.send(request.bearer_auth(token.secret.expose_secret())).await {
+            Ok(Carried { status, body, date, .. }) => {
                 let raw = Raw { status: status.as_u16(), body: &body, generation: token.generation };
                 let reply = wire::interpret(raw, |body| read(&serde_json::from_slice(body).ok()?));
                 (reply, date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok()).map(|at| at.timestamp()))

@@ -4,6 +4,7 @@
 //! status code leaves this room: an answer is one [`Answer`], and what it said word for word is a [`Trace`] for the
 //! history. Leaves pacing, retrying and deciding to `drain`.
 
+mod carry;
 mod client;
 mod import;
 mod look;
@@ -11,6 +12,7 @@ mod wire;
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
+pub use carry::{CALL_TIMEOUT, Carried, Carry, Carrying, NotCarried};
 pub use client::{Client, ClientError};
 pub use import::ImportBody;
 pub use look::{Held, PRIVILEGES, SUMMARY, words};
