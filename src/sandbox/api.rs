@@ -83,9 +83,11 @@ fn admitted(world: &mut World, call: &Call, name: &str) -> Answer {
         return unauthorized();
     };
     if world.calls_today() > u64::from(world.settings.requests_per_day) {
+        world.over_a_limit += 1;
         return replaced("quota");
     }
     if !world.admit(call.at) {
+        world.over_a_limit += 1;
         return replaced("throttled");
     }
     let answer = route(world, call, &scope);

@@ -11,6 +11,7 @@ mod authorization;
 mod contacts;
 mod control;
 mod faults;
+mod in_process;
 mod lists;
 pub mod person;
 mod request;
@@ -35,6 +36,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use rand::RngExt;
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -42,6 +44,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use answer::{Answer, Body, Delivery};
 pub use authorization::Issued;
 pub use faults::{FAULTS, FaultError};
+pub use in_process::{InProcess, Lost};
 use request::Call;
 pub use world::{Activity, Contact, CustomField, List, OptOutSource, Permission, World};
 
@@ -161,7 +164,7 @@ impl Sandbox {
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind(settings.listen).await?;
         let address = listener.local_addr()?;
-        let world = Arc::new(Mutex::new(World::new(settings)));
+        let world = Arc::new(Mutex::new(World::new(settings, Arc::new(Timestamp::now))));
         let server = tokio::spawn(accept(listener, Arc::clone(&world)));
         Ok(Self { world, address, server })
     }
@@ -205,7 +208,7 @@ impl Sandbox {
 
     /// Switches all faults off.
     pub fn calm(&self) {
-        self.change(|world| world.faults.calm());
+        self.change(World::calm);
     }
 
     /// Serves until the task is ended.
@@ -243,13 +246,16 @@ struct Closed;
 async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<Response<Parcel>, Closed> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes().to_vec();
-    let mut call = Call::new(&parts, body);
+    answer_call(&world, Call::new(&parts, body)).await
+}
+
+async fn answer_call(world: &Mutex<World>, mut call: Call) -> Result<Response<Parcel>, Closed> {
     let there = delay_there(&mut world.lock().unwrap_or_else(PoisonError::into_inner), &call);
     if !there.is_zero() {
         tokio::time::sleep(there).await;
-        call.at = std::time::Instant::now();
+        call.at = request::now();
     }
-    let turn = Turn::take(&world, &call);
+    let turn = Turn::take(world, &call);
     let (answer, delay) = {
         let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = if turn.refused { simultaneous(&mut world, &call) } else { dispatch(&mut world, &call) };

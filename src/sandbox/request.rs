@@ -5,6 +5,11 @@ use std::time::Instant;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{HeaderMap, header};
 
+/// The time by which the service spaces calls.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// A request.
 pub struct Call {
     pub method: String,
@@ -30,7 +35,7 @@ impl Call {
             host: text(header::HOST).to_owned(),
             headers: parts.headers.clone(),
             body,
-            at: Instant::now(),
+            at: now(),
         }
     }
 

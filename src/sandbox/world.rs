@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -133,6 +134,9 @@ pub(super) enum Fate {
     Forgotten,
 }
 
+/// Where the service reads the time.
+pub(super) type ServiceClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// The whole account.
 pub struct World {
     pub(super) settings: Settings,
@@ -148,6 +152,7 @@ pub struct World {
     pub(super) tries: HashMap<String, Vec<Timestamp>>,
     pub(super) refused_rows: HashSet<String>,
     pub(super) lost_rows: HashSet<String>,
+    clock: ServiceClock,
     clock_moved: Duration,
     calls: BTreeMap<(String, u16), u64>,
     calls_by_day: BTreeMap<String, u64>,
@@ -156,11 +161,14 @@ pub struct World {
     bucket: f64,
     began: Option<Instant>,
     highest_rate: usize,
+    /// Calls that came when a limit was reached, faults aside.
+    pub(super) over_a_limit: u64,
 }
 
 impl World {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, clock: ServiceClock) -> Self {
         let mut world = Self {
+            clock,
             luck: StdRng::seed_from_u64(settings.seed),
             faults: Faults::default(),
             contacts: BTreeMap::new(),
@@ -181,6 +189,7 @@ impl World {
             bucket: 0.0,
             began: None,
             highest_rate: 0,
+            over_a_limit: 0,
             settings,
         };
         for name in world.settings.lists.clone() {
@@ -195,7 +204,7 @@ impl World {
     /// The service's time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::now().checked_add(self.clock_moved).unwrap_or(Timestamp::MAX)
+        (self.clock)().checked_add(self.clock_moved).unwrap_or(Timestamp::MAX)
     }
 
     /// Moves the service's clock on.
@@ -282,6 +291,20 @@ impl World {
         }
     }
 
+    /// The person behind an address signs up anew, on the account's own page.
+    pub fn come_back(&mut self, address: &str) {
+        let now = self.now();
+        if let Some(contact) = self.contacts.get_mut(&address.to_lowercase()) {
+            (contact.permission, contact.updated_at) = (Permission::Explicit, now);
+            (contact.opted_out_at, contact.opt_out_source, contact.deleted_at) = (None, None, None);
+        }
+    }
+
+    /// Switches all faults off.
+    pub fn calm(&mut self) {
+        self.faults.calm();
+    }
+
     /// A person at the account deletes a contact.
     pub fn delete(&mut self, address: &str) {
         let now = self.now();
@@ -353,6 +376,12 @@ impl World {
     #[must_use]
     pub fn highest_rate(&self) -> usize {
         self.highest_rate
+    }
+
+    /// How many calls were refused because a limit was truly reached.
+    #[must_use]
+    pub fn over_a_limit(&self) -> u64 {
+        self.over_a_limit
     }
 
     pub(super) fn day(&self) -> String {
