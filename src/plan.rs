@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use crate::contact::{Contact, EmailAddress, LeftOut, Rejection};
 
 /// SHA-256 of a contact in canonical form.
@@ -14,11 +16,29 @@ pub type Digest = [u8; 32];
 /// A row as it came out of a reader: a contact with its line, or why it is none.
 pub type Reading = Result<(u64, Contact), Rejection>;
 
+/// What the account was last given for an address on a set of lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// What it said.
+    pub digest: Digest,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Given {
+    /// Whether giving this would change nothing: it says the same, and the person did not agree anew in the meantime, who
+    /// may have left before that.
+    #[must_use]
+    pub fn says_all(&self, digest: Digest, consent_at: Option<Timestamp>) -> bool {
+        self.digest == digest && consent_at.is_none_or(|consent| consent <= self.at)
+    }
+}
+
 /// What the outbox knows about an address before the chunk is planned.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// What the account was last given on the route's lists.
-    pub delivered: Option<Digest>,
+    pub delivered: Option<Given>,
     /// A row of an older file still waits, so that what was delivered last is not the last word.
     pub waiting: bool,
     /// The row of the same file that came first.
@@ -164,7 +184,11 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
 fn destination(contact: &Contact, known: Option<&Known>) -> Destination {
     match known {
         Some(known) if known.waiting => Destination::Behind,
-        Some(known) if known.delivered == Some(contact.digest()) => Destination::Unchanged,
+        Some(Known { delivered: Some(given), .. })
+            if given.says_all(contact.digest(), contact.evidence().consent_at) =>
+        {
+            Destination::Unchanged
+        }
         _ => Destination::Queue,
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::budget::{begin_call, end_call};
+use super::delivered::{self, last_given};
 use super::intake::contact;
 use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp, tries};
 use crate::contact::Contact;
@@ -38,6 +39,8 @@ pub struct Job {
     contact: Contact,
     attempts: u32,
     tried_since: Timestamp,
+    /// When the person agreed, if the row says so itself.
+    consent_at: Option<Timestamp>,
 }
 
 impl Job {
@@ -323,7 +326,8 @@ fn take(
 
 fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) -> rusqlite::Result<Job> {
     let mut statement = transaction.prepare_cached(
-        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2) FROM entry WHERE id = ?1",
+        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2), consent_at
+           FROM entry WHERE id = ?1",
     )?;
     statement.query_row(params![candidate.entry, millis(now)], |row| {
         Ok(Job {
@@ -337,15 +341,15 @@ fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) ->
             contact: contact(row, 3)?,
             attempts: row.get::<_, u32>(4)?.saturating_add(1),
             tried_since: timestamp(5, row.get(5)?)?,
+            consent_at: row.get::<_, Option<i64>>(6)?.map(|at| timestamp(6, at)).transpose()?,
         })
     })
 }
 
 /// An older row of the address may have delivered the same while this one waited.
 fn says_nothing_new(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<bool> {
-    transaction
-        .prepare_cached("SELECT 1 FROM delivered WHERE address = ?1 AND lists = ?2 AND digest = ?3")?
-        .exists(params![job.address, job.lists, job.digest])
+    let given = last_given(transaction, &job.address, &job.lists)?;
+    Ok(given.is_some_and(|given| given.says_all(job.digest, job.consent_at)))
 }
 
 fn begin(
@@ -420,14 +424,7 @@ fn later(
 
 /// What the account now holds for the address on these lists.
 fn remember(transaction: &Transaction<'_>, job: &Job, now: Timestamp) -> rusqlite::Result<()> {
-    let touched = transaction
-        .prepare_cached(
-            "INSERT INTO delivered (address, lists, digest, delivered_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (address, lists) DO UPDATE SET digest = excluded.digest,
-                    delivered_at = excluded.delivered_at",
-        )?
-        .execute(params![job.address, job.lists, job.digest, millis(now)])?;
-    one(touched)?;
+    delivered::remember(transaction, &job.address, &job.lists, &job.contact, job.digest, now)?;
     let touched = transaction
         .prepare_cached(
             "INSERT INTO fact (name, value) VALUES ('last_delivery', ?1)

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Transaction, TransactionBehavior, params};
 
+use super::delivered::last_given;
 use super::files::Counts;
 use super::{Outbox, OutboxError, Result, explain, millis, notes, one, signed, timestamp};
 use crate::contact::{Contact, Evidence, Rejection};
-use crate::plan::{Amendment, Destination, Digest, Earlier, Fate, Known, Plan, PlannedRow};
+use crate::plan::{Amendment, Destination, Earlier, Fate, Known, Plan, PlannedRow};
 
 /// A drop file that is about to be recorded.
 #[derive(Debug, Clone)]
@@ -115,11 +116,7 @@ impl Intake<'_> {
     fn look_up(&self, key: &str) -> rusqlite::Result<Option<Known>> {
         let mut known = Known::default();
         if self.any_delivered {
-            known.delivered = self
-                .transaction
-                .prepare_cached("SELECT digest FROM delivered WHERE address = ?1 AND lists = ?2")?
-                .query_row(params![key, self.file.lists], |row| row.get::<_, Digest>(0))
-                .optional()?;
+            known.delivered = last_given(&self.transaction, key, &self.file.lists)?;
         }
         if let Some(from) = self.look_from() {
             let mut statement = self.transaction.prepare_cached(

@@ -6,6 +6,7 @@
 
 mod backup;
 mod budget;
+mod delivered;
 mod directory;
 mod entries;
 mod files;
