@@ -105,6 +105,47 @@ fn a_hook_that_fails_hangs_or_is_not_there_changes_nothing() {
 }
 
 #[test]
+fn the_log_as_json_ties_a_call_to_its_row_and_file_and_masks_the_address() {
+    let bench = Bench::new();
+    bench.sandbox.fault("503@sign_up_form=once").unwrap();
+    bench.drop_file("a.csv", table(0, 2));
+    let output = bench.command(&["run", "--once", "-v", "--log-format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let log = text(&output.stderr);
+    assert!(!log.contains("person0@"), "a whole address: {log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = |message: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["fields"]["message"] == message).collect()
+    };
+    let taken = said("taken in");
+    assert_eq!((taken.len(), taken[0]["spans"][0]["name"].as_str()), (1, Some("file")), "{log}");
+    assert_eq!(taken[0]["level"], "INFO");
+    assert_eq!(taken[0]["spans"][0]["file_name"], "a.csv");
+    let answers = said("the account answered");
+    let spans: Vec<Value> = answers.iter().map(|line| line["spans"].clone()).collect();
+    let names = |spans: &Value| -> Vec<String> {
+        spans.as_array().unwrap().iter().map(|span| span["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(answers.len(), 3, "a row was tried twice: {log}");
+    assert!(spans.iter().all(|spans| names(spans) == ["file", "row", "call"]), "{log}");
+    let failed = answers.iter().find(|line| line["fields"]["status"] == 503).expect("the fault's answer");
+    assert_eq!(
+        (failed["level"].as_str(), failed["spans"][2]["try_number"].as_u64()),
+        (Some("DEBUG"), Some(1))
+    );
+    assert_eq!(failed["spans"][0]["file_name"], "a.csv");
+    let row = &failed["spans"][1];
+    assert!(
+        row["email"].as_str().unwrap().ends_with("…@example.org") && row["line"].as_u64() >= Some(2),
+        "{row}"
+    );
+    // The calls' numbers are those that `explain` and the outbox know.
+    let ids: std::collections::BTreeSet<u64> =
+        spans.iter().filter_map(|spans| spans[2]["id"].as_u64()).collect();
+    assert_eq!(ids.len(), 3, "{log}");
+}
+
+#[test]
 fn a_heartbeat_comes_while_all_goes_well_and_stays_away_while_a_person_must_act() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/beat", listener.local_addr().unwrap());

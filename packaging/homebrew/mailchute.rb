@@ -1,10 +1,11 @@
-# Homebrew's formula, for a tap. Not run: there is no Mac and no Homebrew where it was written. The release script fills in
-# url and sha256 when there is a released archive; until then it builds from a checkout: brew install --HEAD.
+# Homebrew's formula, for a tap. Not run: there is no Mac and no Homebrew where it was written, only ruby -c. The release script
+# puts url and sha256 in when it is told where the archives will be (MAILCHUTE_RELEASES). Without them it builds from a clone:
+# HOMEBREW_MAILCHUTE_CLONE=file:///where/it/is brew install --HEAD mailchute (Homebrew hides variables of other names).
 class Mailchute < Formula
   desc "Drop a file into a folder, and the people in it are on your Constant Contact lists"
   license any_of: ["MIT", "Apache-2.0"]
   head do
-    url ENV.fetch("MAILCHUTE_REPOSITORY", "file:///path/to/mailchute"), using: :git, branch: "main"
+    url ENV.fetch("HOMEBREW_MAILCHUTE_CLONE", "file:///set/HOMEBREW_MAILCHUTE_CLONE"), using: :git, branch: "main"
   end
 
   depends_on "rust" => :build

@@ -38,6 +38,10 @@ const TOKEN_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/tok
 const DEVICE_URL: &str = "https://authz.constantcontact.com/oauth2/default/v1/device/authorize";
 /// Where a system-wide installation keeps its configuration.
 const SYSTEM_CONFIG: &str = "/etc/mailchute/mailchute.toml";
+/// Where systemd keeps the state folders of services.
+const SERVICES: &str = "/var/lib";
+/// Is there while systemd is the init.
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
 /// Bits of a file's mode that let somebody else than the owner look in.
 const OTHERS_MAY_LOOK: u32 = 0o077;
 
@@ -248,10 +252,19 @@ impl Config {
         })
     }
 
-    /// The command line that signs in for this configuration.
+    /// The command line that signs in for this configuration; for the packaged service, as its user and with its secret.
     #[must_use]
     pub fn sign_in(&self) -> String {
-        format!("mailchute-auth --config {}", self.file.display())
+        let file = self.file.display();
+        // The folder that exists where systemd runs (sd_booted(3)): in a container the same paths are no unit's.
+        let booted = Path::new(SYSTEMD_RUNS).is_dir();
+        match service(&self.state).filter(|_| booted) {
+            None => format!("mailchute-auth --config {file}"),
+            Some(name) => format!(
+                "sudo systemd-run --pty --collect --uid=mailchute --property=LoadCredential=client_secret:{name}.client_secret \
+                 mailchute-auth --no-open --config {file}"
+            ),
+        }
     }
 
     /// What the routes count on in the account.
@@ -319,6 +332,13 @@ impl Config {
 #[must_use]
 pub fn user_file() -> Option<PathBuf> {
     project().map(|dirs| dirs.config_dir().join("mailchute.toml"))
+}
+
+/// The name of the packaged service whose state folder this is: `mailchute`, or `mailchute-NAME` of an instance.
+fn service(state: &Path) -> Option<&str> {
+    let name = state.strip_prefix(SERVICES).ok()?.to_str()?;
+    let is_ours = name == "mailchute" || (name.starts_with("mailchute-") && !name.contains('/'));
+    is_ours.then_some(name)
 }
 
 fn project() -> Option<ProjectDirs> {

@@ -75,6 +75,18 @@ fn a_folder_has_one_route() {
 }
 
 #[test]
+fn the_packaged_services_state_is_known_by_its_place_and_nobody_elses_is() {
+    let name = |state| service(Path::new(state));
+    assert_eq!(name("/var/lib/mailchute"), Some("mailchute"));
+    assert_eq!(name("/var/lib/mailchute-second"), Some("mailchute-second"));
+    for other in
+        ["/var/lib", "/var/lib/mailchutes", "/var/lib/mailchute-a/b", "/home/jane/.local/share/mailchute"]
+    {
+        assert_eq!(name(other), None, "{other}");
+    }
+}
+
+#[test]
 fn keys_without_effect_are_said() {
     let config = parse(&format!("{GOOD}\n[delivery]\ncreate_lists = true\n")).expect("good");
     assert_eq!(config.notes, ["`delivery.create_lists` has no effect in this version"]);

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tracing::{Instrument, Span, info_span};
+
 use super::Drain;
 use super::imports::Asked;
 use super::pace::Departure;
@@ -13,7 +15,7 @@ use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Settlement};
 /// An answered call.
 pub(super) enum Landed {
     /// About a row.
-    Row { job: Box<Job>, departure: Departure, reply: Reply<SignedUp> },
+    Row { job: Box<Job>, departure: Departure, reply: Reply<SignedUp>, span: Span },
     /// About imports.
     Bulk { call: i64, departure: Departure, asked: Box<Asked> },
 }
@@ -28,6 +30,14 @@ pub(super) struct Fate {
 pub(super) fn record<T>(answer: &Answer<T>, trace: Trace) -> CallRecord {
     let reached = answer.may_have_reached();
     CallRecord { reached, status: trace.status, error_key: trace.error_key, message: trace.message }
+}
+
+/// What ties everything that is logged about a call to its row and that row's file. Addresses are masked.
+fn span(job: &Job) -> Span {
+    let (file_name, line) = job.place();
+    let file = info_span!("file", file_name);
+    let row = info_span!(parent: &file, "row", line, entry = job.entry(), email = ?job.contact().email());
+    info_span!(parent: &row, "call", id = job.call(), try_number = job.attempts())
 }
 
 /// Whether the service said that it was one call too many in a second.
@@ -47,10 +57,10 @@ impl<A: Account> Drain<A> {
             }
         };
         let departure = self.pace.leave(monotonic());
-        let account = Arc::clone(&self.parts.account);
+        let (account, span) = (Arc::clone(&self.parts.account), span(&job));
         self.under_way.push(Box::pin(async move {
-            let reply = account.sign_up(&sign_up).await;
-            Landed::Row { job: Box::new(job), departure, reply }
+            let reply = account.sign_up(&sign_up).instrument(span.clone()).await;
+            Landed::Row { job: Box::new(job), departure, reply, span }
         }));
         Ok(())
     }
@@ -81,9 +91,9 @@ impl<A: Account> Drain<A> {
     /// An answer came: what it says about the account goes to the gate, what it says about the row to the outbox.
     pub(super) async fn land(&mut self, landed: Landed) -> Result<(), OutboxError> {
         match landed {
-            Landed::Row { job, departure, reply } => {
+            Landed::Row { job, departure, reply, span } => {
                 self.pace.answered(departure, monotonic(), is_throttled(&reply.answer));
-                self.land_row(*job, reply).await
+                self.land_row(*job, reply).instrument(span).await
             }
             Landed::Bulk { call, departure, asked } => {
                 self.pace.answered(departure, monotonic(), asked.was_throttled());
@@ -95,7 +105,6 @@ impl<A: Account> Drain<A> {
     async fn land_row(&mut self, job: Job, reply: Reply<SignedUp>) -> Result<(), OutboxError> {
         let now = self.parts.clock.now();
         tracing::debug!(
-            entry = job.entry(),
             status = reply.trace.status,
             error_key = reply.trace.error_key,
             "the account answered"

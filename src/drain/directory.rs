@@ -80,6 +80,8 @@ impl<A: Account> Drain<A> {
     }
 
     async fn read_page(&mut self, part: Part, next: Option<&str>) -> Result<Option<Page>, OutboxError> {
+        // Page after page is waited for here: each is a sign of life.
+        self.parts.wake.beat();
         while let Err(free) = self.pace.may_leave(monotonic()) {
             match free {
                 Some(at) => sleep_until(TokioInstant::from_std(at)).await,

@@ -29,19 +29,23 @@ impl Inbox {
     pub(super) async fn take_in(&mut self, ready: Ready, now: Timestamp) -> Result<(), OutboxError> {
         let (parts, stop, mut stuck) = (Arc::clone(&self.parts), self.stop.clone(), self.stuck.clone());
         let settled = ready.settled.clone();
+        let file_name = settled.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let span = tracing::info_span!("file", file_name);
+        let within = span.clone();
         let (taken, stuck) = self
             .parts
             .outbox
             .ask(move |outbox| {
+                let _what_is_said_is_about_this_file = within.entered();
                 let taken = take_in(outbox, &parts, &ready, &mut stuck, &stop, now);
                 (taken, stuck)
             })
             .await;
         self.stuck = stuck;
-        let path = settled.path();
+        let (path, _about_this_file) = (settled.path(), span.entered());
         match taken {
-            Ok(Taken::Recorded(file)) => {
-                tracing::info!(file, ?path, "taken in");
+            Ok(Taken::Recorded(id)) => {
+                tracing::info!(id, ?path, "taken in");
                 self.parts.wake.hint();
             }
             Ok(Taken::NotNow) => {}

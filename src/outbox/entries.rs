@@ -41,6 +41,8 @@ pub struct Job {
     tried_since: Timestamp,
     /// When the person agreed, if the row says so itself.
     consent_at: Option<Timestamp>,
+    file_name: String,
+    line: u64,
 }
 
 impl Job {
@@ -64,6 +66,18 @@ impl Job {
     #[must_use]
     pub fn route(&self) -> &str {
         &self.route
+    }
+
+    /// The name of the file it came from, and its line there.
+    #[must_use]
+    pub fn place(&self) -> (&str, u64) {
+        (&self.file_name, self.line)
+    }
+
+    /// The call that is written down for it.
+    #[must_use]
+    pub fn call(&self) -> i64 {
+        self.call
     }
 
     /// Calls made for it, this one included.
@@ -326,7 +340,8 @@ fn take(
 
 fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) -> rusqlite::Result<Job> {
     let mut statement = transaction.prepare_cached(
-        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2), consent_at
+        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2), consent_at, line,
+                (SELECT name FROM file WHERE file.id = entry.file)
            FROM entry WHERE id = ?1",
     )?;
     statement.query_row(params![candidate.entry, millis(now)], |row| {
@@ -342,6 +357,8 @@ fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) ->
             attempts: row.get::<_, u32>(4)?.saturating_add(1),
             tried_since: timestamp(5, row.get(5)?)?,
             consent_at: row.get::<_, Option<i64>>(6)?.map(|at| timestamp(6, at)).transpose()?,
+            line: super::unsigned(row.get(7)?),
+            file_name: row.get(8)?,
         })
     })
 }
