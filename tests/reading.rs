@@ -8,6 +8,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{Bench, counts};
 use serde_json::{Value, json};
 
@@ -67,4 +69,90 @@ fn the_receipt_says_which_of_several_columns_was_the_address() {
     assert_eq!(receipts["two.csv"]["address_column"], "E-Mail");
     assert_eq!(receipts["one.csv"].get("address_column"), None, "there was nothing to choose");
     bench.account(|world| assert!(world.contact("work@example.org").is_none()));
+}
+
+/// Gives the bench's only route columns.
+fn columns(bench: &Bench, columns: &str) {
+    let text = fs::read_to_string(bench.config()).unwrap();
+    fs::write(bench.config(), format!("{text}columns = {columns}\n")).unwrap();
+}
+
+#[test]
+fn nested_json_is_taken_by_pointers_and_its_rejects_can_be_mended_and_dropped() {
+    let bench = Bench::new();
+    columns(
+        &bench,
+        r#"{ email = "/person/mail", first_name = "/person/name/given", phone_number = "/phones/0" }"#,
+    );
+    let person = |mail: &str| {
+        format!(
+            r#"{{"id":7,"person":{{"mail":"{mail}","name":{{"given":"Jane"}}}},"phones":[491701234567]}}"#
+        )
+    };
+    bench.drop_file(
+        "export.json",
+        format!(r#"{{"page":1,"people":[{},{}]}}"#, person("jane@example.org"), person("joe@")),
+    );
+    bench.run_once(65);
+    assert_eq!(counts(&bench.receipts()["export.json"]), "1 created, 1 rejected");
+    let rejects = bench.rejects("export.json");
+    assert!(rejects.starts_with("/person/mail,/person/name/given,/phones/0,id,mailchute_line"), "{rejects}");
+    bench.drop_file("mended.csv", rejects.replace("joe@,", "joe@example.org,"));
+    bench.run_once(0);
+    assert_eq!(counts(&bench.receipts()["mended.csv"]), "1 created");
+    bench.account(|world| {
+        for address in ["jane@example.org", "joe@example.org"] {
+            let details = &world.contact(address).expect(address).details;
+            assert_eq!(details["first_name"], "Jane", "{address}");
+            assert!(format!("{details:?}").contains("491701234567"), "{details:?}");
+        }
+    });
+}
+
+/// The most memory that a process has had so far, in MiB.
+fn peak(pid: rustix::process::Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn a_string_of_100_megabytes_and_a_thousand_levels_are_refused_without_harm() {
+    const HUGE: usize = 100_000_000;
+    let mut bench = Bench::new();
+    bench.start();
+    bench.drop_file("before.csv", "email\nbefore@example.org\n");
+    bench.wait_until("the first file", |bench| bench.receipts().contains_key("before.csv"));
+    let before = peak(bench.pid());
+    let good = r#"{"email":"good@example.org"}"#;
+    let huge = format!(r#"{{"email":"huge@example.org","note":"{}"}}"#, "x".repeat(HUGE));
+    let deep = format!(r#"{{"email":"deep@example.org","x":{}{}}}"#, "[".repeat(1_000), "]".repeat(1_000));
+    bench.drop_file("huge.json", format!("[{good},{huge}]"));
+    bench.drop_file("huge.jsonl", format!("{good}\n{huge}\n{good}\n"));
+    bench.drop_file("huge.csv", format!("email,note\ngood@example.org,\"{}\"\n", "x".repeat(HUGE)));
+    bench.drop_file("deep.json", format!("[{deep},{good}]"));
+    bench.wait_until("all are answered", |bench| {
+        let answered = bench.receipts();
+        answered.contains_key("huge.jsonl")
+            && answered.contains_key("deep.json")
+            && bench.files("failed").len() == 4
+    });
+    let reason = |name: &str| {
+        let found =
+            bench.files("failed").into_iter().find(|path| path.ends_with(format!("{name}.reason.json")));
+        let reason: Value = serde_json::from_slice(&fs::read(found.expect(name)).unwrap()).unwrap();
+        format!("{}: {}", reason["place"].as_str().unwrap(), reason["reason"].as_str().unwrap())
+    };
+    assert_eq!(reason("huge.json"), "element 2: it has more than 1048576 bytes: that is no contact");
+    assert!(reason("huge.csv").contains("the record has more than 1048576 bytes"), "{}", reason("huge.csv"));
+    let receipts = bench.receipts();
+    let refused = |name: &str| told(&receipts[name], "rejected").remove(0);
+    assert_eq!(refused("huge.jsonl").0, 2);
+    assert!(refused("huge.jsonl").2.starts_with("the line has more than 1048576 bytes"));
+    assert_eq!(refused("deep.json").0, 1);
+    assert!(refused("deep.json").2.contains("more than 128 levels deep"));
+    assert!(bench.account(|world| world.contact("good@example.org").is_some()));
+    let grown = peak(bench.pid()) - before;
+    assert!(grown < 32, "{grown} MiB more than before");
+    bench.stop();
 }

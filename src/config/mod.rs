@@ -6,6 +6,7 @@
 //! themselves to those that use them: nothing is created here.
 
 mod place;
+pub mod pointer;
 mod raw;
 mod values;
 
@@ -484,8 +485,23 @@ fn route(source: &Source<'_>, spanned: &Spanned<RawRoute>) -> Result<Route, Conf
         folder: folder(source, &raw.folder)?,
         lists: raw.lists.clone(),
         consent: *consent.get_ref(),
-        columns: raw.columns.clone(),
+        columns: columns(source, &raw.columns)?,
     })
+}
+
+/// Names of columns as they are, once those that are pointers are known to be good ones.
+fn columns(
+    source: &Source<'_>,
+    raw: &BTreeMap<String, Spanned<String>>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let column = |(field, column): (&String, &Spanned<String>)| {
+        if pointer::is_pointer(column.get_ref()) {
+            pointer::parse(column.get_ref())
+                .map_err(|problem| source.error_at(column.span().start, problem))?;
+        }
+        Ok((field.clone(), column.get_ref().clone()))
+    };
+    raw.iter().map(column).collect()
 }
 
 /// A route's folder is the inbox (`.`) or a plain path below it.

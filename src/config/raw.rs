@@ -159,5 +159,5 @@ pub(super) struct RawRoute {
     pub(super) lists: Vec<String>,
     pub(super) consent: Option<Spanned<Consent>>,
     #[serde(default)]
-    pub(super) columns: BTreeMap<String, String>,
+    pub(super) columns: BTreeMap<String, Spanned<String>>,
 }

@@ -59,6 +59,14 @@ fn wrong_values_name_line_key_and_what_would_be_right() {
 }
 
 #[test]
+fn a_column_that_begins_like_a_pointer_must_be_one() {
+    let with = |column: &str| format!("{GOOD}columns = {{ email = \"Mail\", first_name = \"{column}\" }}\n");
+    let config = parse(&with("/name/given~1first")).expect("good");
+    assert_eq!(config.route(".").unwrap().columns["first_name"], "/name/given~1first");
+    insta::assert_snapshot!(complaint(&with("/name~given")), @"/etc/mailchute/mailchute.toml:12: `route.columns`: `/name~given` is no JSON pointer: in a key, `~` is written `~0` and `/` is written `~1`, as in `/person/e~1mail`");
+}
+
+#[test]
 fn consent_has_no_default() {
     let said = swapped("consent = \"explicit\"\n", "");
     assert!(

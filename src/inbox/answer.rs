@@ -13,8 +13,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::settle::{Fingerprint, Settled};
 use super::stuck::Stuck;
-use super::{InTheWay, Inbox, ReceiptError, archive, receipt, rejects, source};
-use crate::config::InboxSettings;
+use super::{InTheWay, Inbox, Parts, ReceiptError, archive, receipt, rejects, source};
 use crate::durable;
 use crate::outbox::{Outbox, OutboxError, ReceiptFacts, RecordedFile, SettledRow};
 
@@ -44,7 +43,7 @@ impl Inbox {
             .outbox
             .ask(move |outbox| {
                 let answered = archive_recorded(outbox, &parts.spool, None, &mut stuck, now)
-                    .and_then(|()| write_receipts(outbox, &parts.spool, &parts.settings, &mut stuck, now));
+                    .and_then(|()| write_receipts(outbox, &parts, &mut stuck, now));
                 (answered, stuck)
             })
             .await;
@@ -154,19 +153,18 @@ pub fn move_out(path: &Path, fingerprint: &Fingerprint, target: &Path) -> io::Re
 /// Writes every receipt that is due. One that cannot be written does not stop the others.
 fn write_receipts(
     outbox: &mut Outbox,
-    spool: &Path,
-    settings: &InboxSettings,
+    parts: &Parts,
     stuck: &mut Stuck,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
     let mut after = 0;
     while let Some(facts) = outbox.receipt_due(after)? {
         after = facts.id;
-        let path = spool.join(&facts.archived_as);
+        let path = parts.spool.join(&facts.archived_as);
         if stuck.holds(&path, now) {
             continue;
         }
-        match write_receipt(outbox, spool, &facts, settings) {
+        match write_receipt(outbox, parts, &facts) {
             Ok(()) => {
                 outbox.answered(facts.id, now)?;
                 stuck.free(&path);
@@ -179,19 +177,14 @@ fn write_receipts(
 }
 
 /// The rejects first: whoever sees the receipt finds them.
-fn write_receipt(
-    outbox: &mut Outbox,
-    spool: &Path,
-    facts: &ReceiptFacts,
-    settings: &InboxSettings,
-) -> Result<(), ReceiptError> {
-    let archived = spool.join(&facts.archived_as);
+fn write_receipt(outbox: &mut Outbox, parts: &Parts, facts: &ReceiptFacts) -> Result<(), ReceiptError> {
+    let archived = parts.spool.join(&facts.archived_as);
     if let Some(day) = facts.archived_as.parent().and_then(Path::file_name) {
         // Somebody may have cleared the archive away while the rows were sent.
-        archive::day_folder(spool, "done", &day.to_string_lossy())?;
+        archive::day_folder(&parts.spool, "done", &day.to_string_lossy())?;
     }
     if facts.counts.rejected > 0 {
-        write_rejects(outbox, &archived, facts, settings)?;
+        write_rejects(outbox, &archived, facts, parts)?;
     }
     let shared = RefCell::new(outbox);
     durable::write(&beside(&archived, "receipt.json"), READABLE, |out| {
@@ -206,18 +199,20 @@ fn write_rejects(
     outbox: &mut Outbox,
     archived: &Path,
     facts: &ReceiptFacts,
-    settings: &InboxSettings,
+    parts: &Parts,
 ) -> Result<(), ReceiptError> {
     if !archived.exists() {
         tracing::warn!(file = facts.name, "the file is gone from `done`: its receipt names the refused rows");
         return Ok(());
     }
     let shared = RefCell::new(outbox);
-    let (most, encoding) = (settings.max_file_size, settings.encoding);
+    let (most, encoding) = (parts.settings.max_file_size, parts.settings.encoding);
+    let route = parts.routes.iter().find(|route| route.folder == facts.route);
+    let columns = route.map(|route| route.columns.clone()).unwrap_or_default();
     let open = || Ok(source::reader(&facts.name, source::open(archived)?, most, encoding)?);
     durable::write(&beside(archived, "rejects.csv"), READABLE, |out| {
         let refused = rows(&shared, facts.id, "rejected").map(|row| row.map(|row| (row.line, row.reason)));
-        rejects::write(source::format(&facts.name), &open, refused, out)
+        rejects::write(source::format(&facts.name), &columns, &open, refused, out)
     })
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Unreadable;
 use super::spellings::{self, fold};
+use crate::config::pointer;
 use crate::contact::{EmailAddress, Field};
 
 /// Columns that our own rejects files have besides the original ones.
@@ -33,10 +34,14 @@ impl Columns {
         let mut fields: Vec<Option<Field>> = vec![None; width];
         for (name, column) in configured {
             let wanted = fold(column);
+            let is_pointer = pointer::is_pointer(column);
             match header.iter().position(|title| fold(title) == wanted) {
                 Some(place) => fields[place] = Some(field_of(name)),
                 // The address column is the one that a file cannot do without.
-                None if field_of(name) == Field::Email => return Err(no_address(header, Some(column))),
+                // A pointer is meant for JSON; a rejects file that was made of JSON has it for a title.
+                None if field_of(name) == Field::Email && !is_pointer => {
+                    return Err(no_address(header, Some(column)));
+                }
                 None => {}
             }
         }
@@ -105,7 +110,7 @@ pub fn guess(title: &str) -> Option<Field> {
 }
 
 /// The field that a key of `columns` names.
-fn field_of(name: &str) -> Field {
+pub fn field_of(name: &str) -> Field {
     guess(name).unwrap_or_else(|| Field::Custom(name.to_owned()))
 }
 

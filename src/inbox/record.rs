@@ -15,10 +15,9 @@ use std::{
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::names::Format;
 use super::settle::Fingerprint;
-use super::source::{self, Hashed};
-use super::{InTheWay, Parts, Said, Unreadable, delimited, json};
+use super::source::Hashed;
+use super::{InTheWay, Parts, Said, Unreadable};
 use crate::config::{OnBadField, Route};
 use crate::contact::{Contact, Rejection, Row};
 use crate::outbox::{Intake, NewFile, Outbox, OutboxError};
@@ -106,7 +105,7 @@ impl Incoming<'_> {
             broken_off: None,
         };
         let mut bytes = Hashed::new(file);
-        let read = self.parse(&mut bytes, &mut |row| {
+        let read = self.reading().read(&mut bytes, &mut |row| {
             self.parts.wake.beat();
             rows.add(row, self.stop)
         });
@@ -126,15 +125,13 @@ impl Incoming<'_> {
         bytes.finish().map_or_else(End::Disk, |digest| End::Whole(digest, said))
     }
 
-    fn parse(&self, bytes: impl io::Read, sink: super::Sink<'_>) -> Result<Said, Unreadable> {
+    fn reading(&self) -> super::Reading<'_> {
         let settings = &self.parts.settings;
-        let input = source::reader(self.name, bytes, settings.max_file_size, settings.encoding)
-            .map_err(|error| Unreadable::new("line 1", format!("cannot be read: {error}")))?;
-        let configured = &self.route.columns;
-        match source::format(self.name) {
-            Format::Delimited => delimited::read(input, configured, sink),
-            Format::Json => json::read(input, configured, sink),
-            Format::JsonLines => json::read_lines(input, configured, sink),
+        super::Reading {
+            name: self.name,
+            most: settings.max_file_size,
+            encoding: settings.encoding,
+            columns: &self.route.columns,
         }
     }
 

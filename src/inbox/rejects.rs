@@ -4,11 +4,10 @@
 //! were. Memory stays that of one record: the archived file is read again beside the list of refused lines.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, Write},
     ops::ControlFlow,
 };
-
-use serde_json::Value;
 
 use super::columns::{LINE_COLUMN, REASON_COLUMN, is_no_header};
 use super::delimited::{Record, records};
@@ -21,12 +20,16 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 /// What tells a spreadsheet that a cell is text.
 const DEFUSE: char = '\'';
 
+/// Columns of a table that was made of JSON: a person mends it by hand, and hostile keys must not fill the memory.
+const MOST_KEYS: usize = 1_000;
+
 /// A refused row: its line and why.
 pub type Refused = (u64, String);
 
 /// Writes the rejects of a file. `refused` comes in the order of the file; `open` opens the archived file anew.
 pub fn write<R: BufRead>(
     format: Format,
+    configured: &BTreeMap<String, String>,
     open: &dyn Fn() -> Result<R, ReceiptError>,
     refused: impl Iterator<Item = Result<Refused, ReceiptError>>,
     out: &mut dyn Write,
@@ -35,7 +38,9 @@ pub fn write<R: BufRead>(
         Rejects { out: csv::Writer::from_writer(out), refused: refused.peekable(), failure: None };
     let read = match format {
         Format::Delimited => rejects.copy_records(open()?),
-        Format::Json | Format::JsonLines => rejects.copy_elements(format, open),
+        Format::Json | Format::JsonLines => {
+            rejects.copy_elements(format, &json::Wanted::new(configured), open)
+        }
     };
     if let Some(failure) = rejects.failure.take() {
         Err(failure)
@@ -138,54 +143,62 @@ impl<I: Iterator<Item = Result<Refused, ReceiptError>>> Rejects<'_, I> {
         }
     }
 
-    /// JSON has no header: the columns are all keys of the file's objects, in the order they are first seen.
+    /// JSON has no header: the columns are the pointers of the configuration, and all other keys of the file's objects in
+    /// the order they are first seen.
     fn copy_elements<R: BufRead>(
         &mut self,
         format: Format,
+        wanted: &json::Wanted,
         open: &dyn Fn() -> Result<R, ReceiptError>,
     ) -> Result<(), ReceiptError> {
-        let mut keys: Vec<String> = Vec::new();
-        each_element(format, open()?, &mut |(_, element)| {
-            for key in element.iter().flat_map(serde_json::Map::keys) {
-                if !keys.contains(key) && key != LINE_COLUMN && key != REASON_COLUMN {
-                    keys.push(key.clone());
-                }
-            }
-            ControlFlow::Continue(())
-        })?;
-        if self.line(keys.iter().map(|key| defuse(key)), LINE_COLUMN, REASON_COLUMN).is_break() {
+        let keys = keys(format, wanted, open()?)?;
+        let pointers: Vec<(&str, &[String])> = wanted.pointers().collect();
+        let titles = pointers.iter().map(|(title, _)| *title).chain(keys.iter().map(String::as_str));
+        if self.line(titles.map(defuse), LINE_COLUMN, REASON_COLUMN).is_break() {
             return Ok(());
         }
-        each_element(format, open()?, &mut |(number, element)| match self.reason_for(number) {
+        each_element(format, wanted, open()?, &mut |(number, element)| match self.reason_for(number) {
             Err(()) => ControlFlow::Break(()),
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(reason)) => {
                 let object = element.unwrap_or_default();
-                let cell =
-                    |key: &String| object.get(key).map(text).map(|text| defuse(&text)).unwrap_or_default();
-                self.line(keys.iter().map(cell), &number.to_string(), &defuse(&reason))
+                let inner = pointers.iter().map(|(_, path)| object.at(path).ok().flatten());
+                let values = inner.chain(keys.iter().map(|key| object.get(key)));
+                let cells =
+                    values.map(|value| value.and_then(|value| json::text(value).ok()).unwrap_or_default());
+                self.line(cells.map(|text| defuse(&text)), &number.to_string(), &defuse(&reason))
             }
         })?;
         Ok(())
     }
 }
 
+/// The keys of a file's objects, but for those that the configuration looks into, and up to a bound.
+fn keys(format: Format, wanted: &json::Wanted, input: impl BufRead) -> Result<Vec<String>, Unreadable> {
+    let (mut keys, mut seen) =
+        (Vec::new(), BTreeSet::from([LINE_COLUMN.to_owned(), REASON_COLUMN.to_owned()]));
+    seen.extend(wanted.pointers().filter_map(|(_, path)| path.first().cloned()));
+    each_element(format, wanted, input, &mut |(_, element)| {
+        for (key, _) in element.iter().flat_map(json::Object::members) {
+            if keys.len() < MOST_KEYS && !seen.contains(key) {
+                seen.insert(key.to_owned());
+                keys.push(key.to_owned());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(keys)
+}
+
 fn each_element(
     format: Format,
+    wanted: &json::Wanted,
     input: impl BufRead,
-    each: &mut dyn FnMut(json::Element) -> ControlFlow<()>,
+    each: &mut dyn FnMut(json::Element<'_>) -> ControlFlow<()>,
 ) -> Result<(), Unreadable> {
     match format {
         Format::JsonLines => json::line_elements(input, each),
-        _ => json::elements(input, &std::collections::BTreeMap::new(), each),
-    }
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        _ => json::elements(input, wanted, each),
     }
 }
 
@@ -197,8 +210,9 @@ mod tests {
 
     fn written(format: Format, text: &str, refused: &[(u64, &str)]) -> String {
         let mut out = Vec::new();
+        let configured = [("cf:nick".to_owned(), "/also/nick".to_owned())].into();
         let refused = refused.iter().map(|(line, reason)| Ok((*line, (*reason).to_owned())));
-        write(format, &|| Ok(text.as_bytes()), refused, &mut out).unwrap();
+        write(format, &configured, &|| Ok(text.as_bytes()), refused, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -227,11 +241,11 @@ mod tests {
 
     #[test]
     fn objects_become_a_table() {
-        let text = r#"[{"email":"bad","n":1},{"email":"ok"},{"x":null,"email":"@","n":[2]}]"#;
+        let text = r#"[{"email":"bad","n":1.50,"also":{"nick":"=J","x":1}},{"email":"ok"},{"x":null,"email":"@","n":[2]}]"#;
         insta::assert_snapshot!(written(Format::Json, text, &[(1, "no @"), (3, "nothing")]), @r"
-        email,n,x,mailchute_line,mailchute_reason
-        bad,1,,1,no @
-        '@,[2],,3,nothing
+        /also/nick,email,n,x,mailchute_line,mailchute_reason
+        '=J,bad,1.50,,1,no @
+        ,'@,[2],,3,nothing
         ");
     }
 
