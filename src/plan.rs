@@ -143,9 +143,9 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
             }
             Ok(row) => row,
         };
-        let left_out = contact.take_left_out();
+        let mut left_out = contact.take_left_out();
         let key = contact.email().key();
-        let fate = if self.merge(&key, &contact) {
+        let fate = if self.merge(&key, &contact, &mut left_out) {
             Fate::Duplicate(contact.email().clone())
         } else {
             self.first.insert(key.clone(), First::Row(self.plan.rows.len()));
@@ -155,8 +155,8 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
         self.plan.rows.push(PlannedRow { line, fate, left_out });
     }
 
-    /// Adds to the first row of the address, if there is one in this file.
-    fn merge(&mut self, key: &str, contact: &Contact) -> bool {
+    /// Adds to the first row of the address, if there is one in this file. What has no room beside it is left out.
+    fn merge(&mut self, key: &str, contact: &Contact, left_out: &mut Vec<LeftOut>) -> bool {
         let known = self.known.get(key);
         if !self.first.contains_key(key) {
             let Some(earlier) = known.and_then(|known| known.earlier.clone()) else { return false };
@@ -175,7 +175,7 @@ impl<S: std::hash::BuildHasher> Planner<'_, S> {
             },
             None => return false,
         };
-        stored.merge(contact);
+        left_out.extend(stored.merge(contact));
         *place = destination(stored, known);
         true
     }

@@ -122,7 +122,7 @@ impl Serialize for ImportRow<'_> {
     }
 }
 
-/// The phone numbers by the import's names: those of a kind first, then the one without, up to the service's limit.
+/// The phone numbers by the import's names: the one of no kind first, as in a sign-up, up to the service's limit.
 fn phones(details: &Details) -> impl Iterator<Item = (&'static str, &str)> {
     const NAMES: [(&str, &str); 4] = [
         ("mobile", "mobile_phone"),
@@ -132,7 +132,8 @@ fn phones(details: &Details) -> impl Iterator<Item = (&'static str, &str)> {
     ];
     let of_a_kind =
         NAMES.into_iter().filter_map(|(kind, name)| Some((name, details.phones.get(kind)?.as_str())));
-    of_a_kind.chain(details.phone_number.as_deref().map(|number| ("phone", number))).take(MOST_PHONES)
+    let plain = details.phone_number.as_deref().map(|number| ("phone", number));
+    plain.into_iter().chain(of_a_kind).take(MOST_PHONES)
 }
 
 /// The postal addresses by kind. The one whose columns name no kind gives way to one whose columns do.
@@ -174,7 +175,7 @@ mod tests {
         let text = String::from_utf8(body.finish()).unwrap();
         assert_eq!(
             text,
-            r#"{"import_data":[{"email":"ann@example.org","first_name":"Ann","birthday_month":2,"birthday_day":28,"mobile_phone":"+49 2","phone":"+49 1","other_city":"Ulm","work_street":"Main St 1","work_zip":"53111","cf:member_no":"7"},{"email":"bob@example.org","city":"Bonn"}],"list_ids":["l-1"]}"#
+            r#"{"import_data":[{"email":"ann@example.org","first_name":"Ann","birthday_month":2,"birthday_day":28,"phone":"+49 1","mobile_phone":"+49 2","other_city":"Ulm","work_street":"Main St 1","work_zip":"53111","cf:member_no":"7"},{"email":"bob@example.org","city":"Bonn"}],"list_ids":["l-1"]}"#
         );
     }
 

@@ -22,6 +22,13 @@ const MOST_CUSTOM_FIELDS: usize = 25;
 const INVISIBLE: [char; 4] = ['\u{200b}', '\u{2060}', '\u{feff}', '\u{ad}'];
 /// What stands where a character was lost before the file was written.
 const LOST: char = '\u{fffd}';
+/// What one plug-in writes before a cell that a spreadsheet might take for a formula, as a phone number with its country:
+/// how it begins and how it ends.
+const ALERT: (&str, &str) = ("(Security Alert:", "for details.)");
+/// What others write before it.
+const DEFUSED: &str = "'+";
+/// Phone numbers that the service keeps of one contact.
+const MOST_PHONES: usize = 3;
 /// What an export puts between several values of one cell.
 const SEVERAL: &str = ":::";
 
@@ -105,7 +112,9 @@ impl Details {
     }
 
     /// Adds what a newer row of the same address says: its fields win, the others stay.
-    pub(super) fn merge(&mut self, new: Self) {
+    /// Gives what has no room beside them.
+    #[must_use]
+    pub(super) fn merge(&mut self, new: Self) -> Vec<Complaint> {
         let take = |old: &mut Option<String>, new: Option<String>| *old = new.or_else(|| old.take());
         take(&mut self.first_name, new.first_name);
         take(&mut self.last_name, new.last_name);
@@ -118,20 +127,50 @@ impl Details {
         // The service replaces an address as a whole; so do we.
         self.street_address = new.street_address.or_else(|| self.street_address.take());
         self.addresses.extend(new.addresses);
-        self.custom_fields.extend(new.custom_fields);
+        let older = std::mem::replace(&mut self.custom_fields, new.custom_fields);
+        let mut left_out = Vec::new();
+        for (name, value) in older {
+            if self.custom_fields.contains_key(&name) {
+                continue;
+            }
+            if self.custom_fields.len() < MOST_CUSTOM_FIELDS {
+                self.custom_fields.insert(name, value);
+            } else {
+                left_out.push((Field::Custom(name), too_many_custom_fields()));
+            }
+        }
+        left_out.extend(self.take_surplus_phones());
+        left_out
     }
 
     /// Cleans and judges a row's cells. What cannot be used is left out, with a complaint.
     pub(super) fn from_cells(cells: &[(Field, String)], complaints: &mut Vec<Complaint>) -> Self {
         let mut building = Building::default();
         for (field, text) in cells {
-            let text = clean(text);
+            let text = in_one_line(field, clean(text));
             if !text.is_empty() {
                 let added = building.add(field, &text);
                 complaints.extend(added.err());
             }
         }
         building.finish(complaints)
+    }
+
+    /// Takes out the phone numbers beyond those that the service keeps, the ones that count least. No fault of the row's.
+    pub(super) fn take_surplus_phones(&mut self) -> Vec<Complaint> {
+        let most = MOST_PHONES - usize::from(self.phone_number.is_some());
+        let surplus =
+            PhoneKind::ALL.into_iter().filter(|kind| self.phones.contains_key(kind.name())).skip(most);
+        let surplus: Vec<PhoneKind> = surplus.collect();
+        let complaint = |kind: PhoneKind| {
+            self.phones.remove(kind.name());
+            let reason = format!(
+                "the service keeps {MOST_PHONES} phone numbers of a contact: the one of no kind, then mobile, home, work, \
+                 other"
+            );
+            (Field::Phone(kind), reason)
+        };
+        surplus.into_iter().map(complaint).collect()
     }
 }
 
@@ -156,6 +195,11 @@ struct Parts {
 
 impl<'a> Building<'a> {
     fn add(&mut self, field: &'a Field, text: &str) -> Result<(), Complaint> {
+        if text.len() > LONGEST_TEXT && !matches!(field, Field::Email | Field::PhoneNumber | Field::Phone(_))
+        {
+            // Longer than anything that is taken, so that no reason has to repeat it.
+            limited(field, text, LONGEST_TEXT)?;
+        }
         let limited = |longest| limited(field, text, longest);
         let complain = |reason| (field.clone(), reason);
         let details = &mut self.details;
@@ -183,10 +227,7 @@ impl<'a> Building<'a> {
                 self.addresses.entry(*kind).or_default().set(field, *part, text)?;
             }
             Field::Custom(_) if details.custom_fields.len() == MOST_CUSTOM_FIELDS => {
-                let reason = format!(
-                    "the row has more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact"
-                );
-                return Err(complain(reason));
+                return Err(complain(too_many_custom_fields()));
             }
             Field::Custom(name) => {
                 details.custom_fields.insert(name.clone(), limited(LONGEST_TEXT)?);
@@ -269,14 +310,37 @@ impl Parts {
     }
 }
 
+fn too_many_custom_fields() -> String {
+    format!("more than {MOST_CUSTOM_FIELDS} custom fields: the service takes no more for one contact")
+}
+
 /// A cell without what nobody meant to write: blanks and no-break blanks around it, invisible characters in it.
-fn clean(text: &str) -> Cow<'_, str> {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
     let text = text.trim();
-    if text.is_ascii() || !text.contains(INVISIBLE) {
+    if !text.contains(is_invisible) {
         return Cow::Borrowed(text);
     }
-    let visible: String = text.chars().filter(|c| !INVISIBLE.contains(c)).collect();
+    let visible: String = text.chars().filter(|c| !is_invisible(*c)).collect();
     Cow::Owned(visible.trim().to_owned())
+}
+
+/// Also what steers machines and not the eye, like a zero byte; line ends and tabs are blanks.
+fn is_invisible(c: char) -> bool {
+    if c.is_ascii() { c.is_ascii_control() && !c.is_ascii_whitespace() } else { INVISIBLE.contains(&c) }
+}
+
+/// A value of several lines in one: with commas where it is a street, with blanks elsewhere. Custom fields may have lines.
+fn in_one_line<'a>(field: &Field, text: Cow<'a, str>) -> Cow<'a, str> {
+    if matches!(field, Field::Custom(_)) || !text.contains(['\r', '\n']) {
+        return text;
+    }
+    let is_street = matches!(
+        field,
+        Field::Address(Part::Street | Part::Street2) | Field::AddressOf(_, Part::Street | Part::Street2)
+    );
+    let lines = text.split(['\r', '\n']).map(|line| line.trim().trim_end_matches(','));
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    Cow::Owned(lines.join(if is_street { ", " } else { " " }))
 }
 
 /// A text that is not too long and whose characters are all there.
@@ -296,8 +360,12 @@ pub(super) fn limited(field: &Field, text: &str, longest: usize) -> Result<Strin
     Ok(text.to_owned())
 }
 
-/// Of several numbers in one cell the first counts.
+/// Of several numbers in one cell the first counts; what was written before it for spreadsheets goes.
 fn phone(field: &Field, text: &str) -> Result<String, Complaint> {
+    let (begin, end) = ALERT;
+    let behind = text.strip_prefix(begin).and_then(|rest| rest.split_once(end));
+    let text = behind.map_or(text, |(_, number)| number.trim_start());
+    let text = if text.starts_with(DEFUSED) { &text[1..] } else { text };
     limited(field, text.split(SEVERAL).next().unwrap_or_default().trim(), LONGEST_PHONE)
 }
 

@@ -115,7 +115,7 @@ fn unwrap(text: &str) -> String {
 }
 
 /// The text as an error repeats it: not longer than an address may be.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let text = text.trim();
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

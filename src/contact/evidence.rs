@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::details::limited;
+use super::details::{clean, limited};
 use super::{Complaint, Field, dates};
 
 /// Long enough for the address of a page with its parameters.
@@ -53,9 +53,9 @@ impl Evidence {
     pub(super) fn from_cells(cells: &[(Field, String)], complaints: &mut Vec<Complaint>) -> Self {
         let mut evidence = Self::default();
         for (field, text) in cells {
-            let text = text.trim();
+            let text = clean(text);
             if !text.is_empty() {
-                complaints.extend(evidence.add(field, text).err());
+                complaints.extend(evidence.add(field, &text).err());
             }
         }
         evidence
@@ -63,6 +63,9 @@ impl Evidence {
 
     fn add(&mut self, field: &Field, text: &str) -> Result<(), Complaint> {
         let complain = |reason: String| (field.clone(), reason);
+        if text.len() > LONGEST_SOURCE && matches!(field, Field::ConsentAt | Field::Permission | Field::Ip) {
+            limited(field, text, LONGEST_SOURCE)?;
+        }
         match field {
             Field::ConsentAt => self.consent_at = Some(dates::instant(text).map_err(complain)?),
             Field::Permission if is_refusal(text) => {

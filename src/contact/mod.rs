@@ -117,7 +117,7 @@ impl Contact {
         let written = row.cells.iter().find(|(field, _)| *field == Field::Email).map(|(_, text)| text.trim());
         let reject = |field: &Field, reason: String| Rejection {
             line: row.line,
-            email: written.map(str::to_owned),
+            email: written.map(email::shown),
             field: Some(field.name()),
             reason,
         };
@@ -131,19 +131,21 @@ impl Contact {
                 text.parse().map_err(|error: NotAnAddress| reject(&Field::Email, error.to_string()))?
             }
         };
-        let details = Details::from_cells(&row.cells, &mut complaints);
+        let mut details = Details::from_cells(&row.cells, &mut complaints);
         let evidence = Evidence::from_cells(&row.cells, &mut complaints);
         if let Some((field, reason)) = complaints.iter().find(|(field, _)| !may_be_left_out(field)) {
             return Err(reject(field, reason.clone()));
         }
-        let left_out = complaints.into_iter().map(|(field, reason)| LeftOut { field, reason }).collect();
+        complaints.extend(details.take_surplus_phones());
+        let left_out = left_out(complaints);
         Ok(Self { email, details, evidence, left_out })
     }
 
-    /// Adds what a newer row of the same address says: its fields win, the others stay.
-    pub fn merge(&mut self, newer: &Self) {
-        self.details.merge(newer.details.clone());
+    /// Adds what a newer row of the same address says: its fields win, the others stay as far as there is room. Gives those
+    /// for which there was none.
+    pub fn merge(&mut self, newer: &Self) -> Vec<LeftOut> {
         self.evidence.merge(&newer.evidence);
+        left_out(self.details.merge(newer.details.clone()))
     }
 
     /// SHA-256 of what the service would be told: equal for rows that say the same.
@@ -158,6 +160,10 @@ impl Contact {
 }
 
 type Complaint = (Field, String);
+
+fn left_out(complaints: Vec<Complaint>) -> Vec<LeftOut> {
+    complaints.into_iter().map(|(field, reason)| LeftOut { field, reason }).collect()
+}
 
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,9 @@ fn merging_is_what_sending_both_would_do() {
         ("last_name", "Doe"),
         ("cf:a", "1"),
     ]);
-    older.merge(&contact(&[("email", "Jane@example.org"), ("first_name", "Janet"), ("cf:b", "2")]));
+    let no_room =
+        older.merge(&contact(&[("email", "Jane@example.org"), ("first_name", "Janet"), ("cf:b", "2")]));
+    assert_eq!(no_room, []);
     let both = contact(&[
         ("email", "jane@example.org"),
         ("first_name", "Janet"),
@@ -179,11 +181,141 @@ fn of_two_consents_the_last_counts() {
         contact(&[("email", "jane@example.org"), ("consent_at", at), ("source", source)])
     };
     let merged = |mut older: Contact, newer: Contact| {
-        older.merge(&newer);
+        let _no_room = older.merge(&newer);
         older.evidence().clone()
     };
     let (old, new) = (at("2020-01-01", "fair"), at("2024-01-01", "shop"));
     assert_eq!(merged(old.clone(), new.clone()), *new.evidence());
     assert_eq!(merged(new.clone(), old.clone()), *new.evidence());
     assert_eq!(merged(old.clone(), at("", "shop")), *old.evidence(), "a row without a time takes none away");
+}
+
+/// Each rule with the words that README has for it: a field, what is written, what is taken.
+const CLEANED: [(&str, &str, &str, &str); 26] = [
+    ("Blanks and no-break blanks around a value", "first_name", "\u{a0} Jane\u{2003}\t", "Jane"),
+    ("zero-width blanks", "first_name", "\u{200b}Ja\u{200b}ne", "Jane"),
+    ("byte order marks", "first_name", "\u{feff}Jane", "Jane"),
+    ("soft hyphens", "last_name", "Doe\u{ad}", "Doe"),
+    ("control characters", "last_name", "D\u{0}oe\u{7f}", "Doe"),
+    ("joiners that some scripts need stay", "first_name", "\u{645}\u{200c}\u{627}", "\u{645}\u{200c}\u{627}"),
+    ("a line end becomes a blank", "company_name", "Doe\r\n& Daughters", "Doe & Daughters"),
+    ("in a street a comma", "street", "1 High Street,\nFlat 2", "1 High Street, Flat 2"),
+    ("custom fields keep their lines", "cf:note", "a\nb", "a\nb"),
+    ("`mailto:`", "email", "MailTo:jane@example.org?subject=Hi", "jane@example.org"),
+    (
+        "the name in `Jane <jane@example.org>`",
+        "email",
+        "\"Doe, Jane\" <jane@example.org>",
+        "jane@example.org",
+    ),
+    ("a dot at its end", "email", "jane@example.org.", "jane@example.org"),
+    ("the domain is written small", "email", "Jane.Doe@EXAMPLE.Org", "Jane.Doe@example.org"),
+    ("A-labels", "email", "info@B\u{fc}cher.example", "info@xn--bcher-kva.example"),
+    ("Blanks and no-break blanks around a value", "email", "\u{a0}jane@example.org ", "jane@example.org"),
+    ("zero-width blanks", "email", "jane\u{200b}@example\u{200d}.org", "jane@example.org"),
+    ("with `:::` between them the first", "email", "jane@example.org ::: jd@example.org", "jane@example.org"),
+    ("with `:::` between them the first", "mobile_phone", "555 0100 ::: 555 0101", "555 0100"),
+    ("an apostrophe before the `+` of a phone", "phone_number", "'+49 170 1", "+49 170 1"),
+    (
+        "a warning for spreadsheets",
+        "phone_number",
+        "(Security Alert: Suspicious content is detected. See https://example.org for details.) +49 170 1",
+        "+49 170 1",
+    ),
+    ("`DD.MM.YYYY`", "anniversary", "9.2.2020", "2020-02-09"),
+    ("`MM/DD/YYYY`", "anniversary", "2/9/2020", "2020-02-09"),
+    ("Zeros only are no date", "anniversary", "0/0/00", ""),
+    ("also without the year", "birthday", "9 February", "2/9"),
+    ("`Doe, Jane` and `Jane Doe` are told apart", "full_name", "Doe, Jane", "Jane|Doe"),
+    ("the last word is the last name", "full_name", "Mary Jane Doe", "Mary Jane|Doe"),
+];
+
+#[test]
+fn each_cleaning_rule_does_what_the_readme_says() {
+    // Words may stand on two lines there.
+    let readme = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    for (words, field, written, taken) in CLEANED {
+        assert!(readme.to_lowercase().contains(&words.to_lowercase()), "README does not say `{words}`");
+        let email = if field == "email" { written } else { "jane@example.org" };
+        let jane = contact(&[("email", email), (field, written)]);
+        let details = jane.details();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let found = match field {
+            "email" => jane.email().as_str().to_owned(),
+            "first_name" => text(&details.first_name),
+            "last_name" => text(&details.last_name),
+            "full_name" => format!("{}|{}", text(&details.first_name), text(&details.last_name)),
+            "company_name" => text(&details.company_name),
+            "phone_number" => text(&details.phone_number),
+            "mobile_phone" => details.phones["mobile"].clone(),
+            "anniversary" => text(&details.anniversary),
+            "birthday" => details.birthday.map(|(month, day)| format!("{month}/{day}")).unwrap_or_default(),
+            "street" => text(&details.street_address.clone().expect("an address").street),
+            "cf:note" => details.custom_fields["note"].clone(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(found, taken, "{words}: {written:?}");
+    }
+}
+
+#[test]
+fn a_value_that_is_too_long_is_not_repeated_in_its_reason() {
+    let (jane, long) = (("email", "jane@example.org"), "x".repeat(1 << 20));
+    for field in [
+        "birthday",
+        "anniversary",
+        "full_name",
+        "address_kind",
+        "consent_at",
+        "permission",
+        "ip",
+        "cf:a",
+        "street",
+    ] {
+        let (found, reason) = rejected(&[jane, (field, &long)]);
+        assert_eq!(found, field);
+        assert!(reason.starts_with("1048576 characters") && reason.len() < 200, "{field}: {reason:.300}");
+    }
+    let rejection = Contact::from_row(&row(&[("email", &long)])).expect_err("no address");
+    assert!(rejection.reason.len() < 400 && rejection.email.is_some_and(|email| email.len() < 100));
+}
+
+#[test]
+fn of_more_than_three_phones_those_that_count_least_are_left_out_and_noted() {
+    let phones = [("other_phone", "5"), ("home_phone", "3"), ("work_phone", "4"), ("mobile_phone", "2")];
+    let cells = |plain: bool| {
+        let plain = plain.then_some(("phone_number", "1"));
+        [("email", "jane@example.org")].into_iter().chain(phones).chain(plain).collect::<Vec<_>>()
+    };
+    for (plain, kept, left_out) in [(false, "home mobile work", "other"), (true, "home mobile", "work other")]
+    {
+        let mut jane = contact(&cells(plain));
+        assert_eq!(jane.details().phones.keys().cloned().collect::<Vec<_>>().join(" "), kept);
+        let noted = jane.take_left_out();
+        let fields: Vec<String> = noted.iter().map(|note| note.field.name().replace("_phone", "")).collect();
+        assert_eq!(fields.join(" "), left_out, "also where a bad field would reject the row");
+        assert!(noted[0].reason.starts_with("the service keeps 3 phone numbers"), "{}", noted[0].reason);
+    }
+}
+
+#[test]
+fn a_contact_has_at_most_25_custom_fields() {
+    let names: Vec<String> = (0..30).map(|number| format!("cf:f{number:02}")).collect();
+    let cells = |range: std::ops::Range<usize>| {
+        let fields = names[range].iter().map(|name| (name.as_str(), "x"));
+        [("email", "jane@example.org")].into_iter().chain(fields).collect::<Vec<_>>()
+    };
+    let mut full = contact(&cells(0..25));
+    let (field, reason) = rejected(&cells(0..26));
+    assert_eq!(field, "cf:f25");
+    assert_eq!(reason, "more than 25 custom fields: the service takes no more for one contact");
+    let mut usable = Contact::from_usable(&row(&cells(0..30))).unwrap();
+    assert_eq!((usable.custom_fields().len(), usable.take_left_out().len()), (25, 5));
+    let no_room = full.merge(&contact(&cells(20..30)));
+    assert_eq!(full.custom_fields().len(), 25);
+    assert_eq!(
+        no_room.iter().map(|no| no.field.name()).collect::<Vec<_>>(),
+        names[15..20],
+        "the newer row's win"
+    );
 }

@@ -3,7 +3,7 @@
 //! Pure. Promises that case, blanks, dashes and underscores do not matter, and that a table without an address column is
 //! told so with the names it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Unreadable;
 use super::spellings::{self, fold};
@@ -45,8 +45,10 @@ impl Columns {
                 None => {}
             }
         }
+        // Looked up and not searched for, because a hostile header may have very many columns.
+        let taken: BTreeSet<Field> = fields.iter().flatten().cloned().collect();
         for (field, place) in best_columns(header) {
-            if fields[place].is_none() && !fields.contains(&Some(field.clone())) {
+            if fields[place].is_none() && !taken.contains(&field) {
                 fields[place] = Some(field);
             }
         }

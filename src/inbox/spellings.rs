@@ -211,6 +211,7 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
             "province",
             "region",
             "stateprovince",
+            "provincestate",
             "stateregion",
             "provincecode",
             "statecode",
