@@ -34,11 +34,12 @@
 //! 2. A row, once committed, reaches exactly one final state, and its receipt says which, whatever crashes.
 //! 3. A rotated refresh token is on the disk before the access token that came with it is used.
 //! 4. Two processes never spend the same refresh token.
-//! 5. Never more than the configured calls in any second or UTC day, across restarts.
-//! 6. A fault that passes (network, 5xx, 429, a full disk) never costs a row, a file or the authorization.
-//! 7. One bad row, file, list or route never stops the others.
-//! 8. Memory does not grow with the size of a file or of the backlog.
-//! 9. No secret and no whole address in logs, errors or status.
+//! 5. Nobody who unsubscribed after a row was made is opted back in by replaying that row.
+//! 6. Never more than the configured calls in any second or UTC day, across restarts.
+//! 7. A fault that passes (network, 5xx, 429, a full disk) never costs a row, a file or the authorization.
+//! 8. One bad row, file, list or route never stops the others.
+//! 9. Memory does not grow with the size of a file or of the backlog.
+//! 10. No secret and no whole address in logs, errors or status.
 //!
 //! The tests that try to break these are in `tests/`; `tests/house.rs` keeps the imports pointing along the arrows.
 //!

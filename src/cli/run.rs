@@ -57,13 +57,13 @@ fn report(outcome: &daemon::Outcome, sign_in: &str) -> Outcome {
     let (before, after) = (outcome.before.counts, outcome.after.counts);
     let waiting = after.queued + after.sending;
     let rejected = after.rejected - before.rejected;
+    let held = after.held.saturating_sub(before.held);
     say(format!(
-        "{} created, {} updated, {} unchanged, {} duplicate, {rejected} rejected, {} held, {waiting} waiting; {} files could not be read",
+        "{} created, {} updated, {} unchanged, {} duplicate, {rejected} rejected, {held} held, {waiting} waiting; {} files could not be read",
         after.created - before.created,
         after.updated - before.updated,
         after.unchanged - before.unchanged,
         after.duplicate - before.duplicate,
-        after.held.saturating_sub(before.held),
         outcome.failed_files,
     ));
     match &outcome.findings {
@@ -79,7 +79,7 @@ fn report(outcome: &daemon::Outcome, sign_in: &str) -> Outcome {
             Err(Failure::new(Exit::Unreachable, message))
         }
         _ if waiting > 0 => Ok(Exit::Waiting),
-        _ if rejected > 0 || outcome.failed_files > 0 => Ok(Exit::Refused),
+        _ if rejected > 0 || held > 0 || outcome.failed_files > 0 => Ok(Exit::Refused),
         _ => Ok(Exit::Done),
     }
 }

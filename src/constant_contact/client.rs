@@ -176,6 +176,15 @@ impl Account for Client {
             Which::Unsubscribed => {
                 self.get_page(CONTACTS, &[("status", "unsubscribed"), ("include_count", "true"), limit], None)
             }
+            Which::UnsubscribedSince(at) => {
+                let query = [("status", "unsubscribed"), ("optout_after", &since(at)), limit];
+                self.get_page(CONTACTS, &query, None)
+            }
+            Which::DeletedSince(at) => {
+                let query = [("status", "deleted"), ("updated_after", &since(at)), limit];
+                self.get_page(CONTACTS, &query, None)
+            }
+            Which::Members(list) => self.get_page(CONTACTS, &[("lists", list), limit], None),
             Which::OnList { list, since: at } => {
                 self.get_page(CONTACTS, &[("lists", list), ("updated_after", &since(at)), limit], None)
             }

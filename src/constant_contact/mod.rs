@@ -242,6 +242,12 @@ pub enum Which {
     Address(String),
     /// All who unsubscribed.
     Unsubscribed,
+    /// Those who unsubscribed since a time.
+    UnsubscribedSince(Timestamp),
+    /// Deleted contacts that changed since a time, for example by being deleted.
+    DeletedSince(Timestamp),
+    /// All on a list.
+    Members(String),
     /// Those on a list that changed since a time.
     OnList {
         /// The list's id.
@@ -254,14 +260,20 @@ pub enum Which {
 }
 
 /// A contact as the account shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown {
     /// The address.
     pub address: String,
     /// The person left, or the account took it off all lists.
     pub unsubscribed: bool,
+    /// When, if the account says it.
+    pub unsubscribed_at: Option<Timestamp>,
     /// A person at the account deleted it.
     pub deleted: bool,
+    /// When, if the account says it. A day without a time counts to its end.
+    pub deleted_at: Option<Timestamp>,
+    /// When it last changed there.
+    pub updated_at: Option<Timestamp>,
     /// The ids of its lists, if they were asked for.
     pub lists: Vec<String>,
 }

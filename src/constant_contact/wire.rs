@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -157,7 +158,10 @@ pub(super) fn contacts(raw: Raw<'_>) -> Reply<ContactsPage> {
             Some(Shown {
                 address: text(email, "address")?,
                 unsubscribed: text(email, "permission_to_send").as_deref() == Some("unsubscribed"),
+                unsubscribed_at: text(email, "opt_out_date").and_then(|at| moment(&at)),
                 deleted: contact.get("deleted_at").is_some_and(|at| !at.is_null()),
+                deleted_at: text(contact, "deleted_at").and_then(|at| moment(&at)),
+                updated_at: text(contact, "updated_at").and_then(|at| moment(&at)),
                 lists: contact
                     .get("list_memberships")
                     .and_then(Value::as_array)
@@ -170,6 +174,13 @@ pub(super) fn contacts(raw: Raw<'_>) -> Reply<ContactsPage> {
         let count = body.get("contacts_count").and_then(Value::as_u64);
         Some(ContactsPage { items: items.collect(), next: next(&body), count })
     })
+}
+
+/// A time of the account. A date alone, which the specification has for deletions, is taken for the last moment of its day:
+/// nobody is put back because it was earlier.
+fn moment(text: &str) -> Option<Timestamp> {
+    let at_the_end = |date: Date| TimeZone::UTC.to_timestamp(date.at(23, 59, 59, 999_999_999)).ok();
+    text.parse().ok().or_else(|| at_the_end(text.parse().ok()?))
 }
 
 fn text(thing: &Value, name: &str) -> Option<String> {
@@ -425,18 +436,27 @@ mod tests {
 
     #[test]
     fn a_contact_says_whether_it_left_or_was_deleted() {
-        let body = r#"{"contacts":[{"email_address":{"address":"a@b.c","permission_to_send":"unsubscribed"}},{"sms_channel":{}},{"email_address":{"address":"d@e.f","permission_to_send":"implicit"},"deleted_at":"2026-01-01"}],"contacts_count":3}"#;
+        let body = r#"{"contacts":[{"email_address":{"address":"a@b.c","permission_to_send":"unsubscribed","opt_out_date":"2026-01-02T03:04:05Z"},"updated_at":"2026-01-03T00:00:00Z"},{"sms_channel":{}},{"email_address":{"address":"d@e.f","permission_to_send":"implicit"},"deleted_at":"2026-01-01"}],"contacts_count":3}"#;
         let Answer::Done(page) = contacts(Raw { status: 200, body: body.as_bytes(), generation: 1 }).answer
         else {
             panic!("no page");
         };
-        let shown = |address: &str, unsubscribed, deleted| Shown {
-            address: address.into(),
-            unsubscribed,
-            deleted,
-            lists: Vec::new(),
+        let at = |text: &str| Some(text.parse().unwrap());
+        let left = Shown {
+            address: "a@b.c".into(),
+            unsubscribed: true,
+            unsubscribed_at: at("2026-01-02T03:04:05Z"),
+            updated_at: at("2026-01-03T00:00:00Z"),
+            ..Shown::default()
         };
-        assert_eq!(page.items, [shown("a@b.c", true, false), shown("d@e.f", false, true)]);
+        // A day without a time: whoever agreed on that day may have done so before.
+        let deleted = Shown {
+            address: "d@e.f".into(),
+            deleted: true,
+            deleted_at: at("2026-01-01T23:59:59.999999999Z"),
+            ..Shown::default()
+        };
+        assert_eq!(page.items, [left, deleted]);
         assert_eq!((page.count, page.next), (Some(3), None));
     }
 

@@ -9,13 +9,15 @@ use super::imports::Asked;
 use super::pace::Departure;
 use super::verdict::{History, verdict};
 use crate::clock::monotonic;
-use crate::constant_contact::{Account, Answer, Passing, Reply, SignUp, SignedUp, Trace};
-use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Settlement};
+use crate::constant_contact::{Account, Answer, ContactsPage, Passing, Reply, SignUp, SignedUp, Trace};
+use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Question, Settlement};
 
 /// An answered call.
 pub(super) enum Landed {
     /// About a row.
     Row { job: Box<Job>, departure: Departure, reply: Reply<SignedUp>, span: Span },
+    /// About who left.
+    News { call: i64, departure: Departure, question: Question, reply: Reply<ContactsPage> },
     /// About imports.
     Bulk { call: i64, departure: Departure, asked: Box<Asked> },
 }
@@ -48,7 +50,8 @@ pub(super) fn is_throttled<T>(answer: &Answer<T>) -> bool {
 impl<A: Account> Drain<A> {
     /// Sends a job whose call is written down.
     pub(super) async fn send(&mut self, job: Job) -> Result<(), OutboxError> {
-        let lists = self.lanes.open.get(job.route()).map(|lane| lane.lists.clone()).unwrap_or_default();
+        let mut lists = self.lanes.open.get(job.route()).map(|lane| lane.lists.clone()).unwrap_or_default();
+        lists.retain(|list| !job.without().contains(list));
         let sign_up = match self.custom_field_ids(&job) {
             Ok(custom_fields) => SignUp { contact: job.contact().clone(), lists, custom_fields },
             Err(settlement) => {
@@ -94,6 +97,10 @@ impl<A: Account> Drain<A> {
             Landed::Row { job, departure, reply, span } => {
                 self.pace.answered(departure, monotonic(), is_throttled(&reply.answer));
                 self.land_row(*job, reply).instrument(span).await
+            }
+            Landed::News { call, departure, question, reply } => {
+                self.pace.answered(departure, monotonic(), is_throttled(&reply.answer));
+                self.land_news(call, question, reply).await
             }
             Landed::Bulk { call, departure, asked } => {
                 self.pace.answered(departure, monotonic(), asked.was_throttled());

@@ -51,7 +51,8 @@ impl Lanes {
             let ids: Result<Vec<_>, _> = route.lists.iter().map(|name| id(name, directory)).collect();
             match ids {
                 Ok(lists) => {
-                    let open = OpenRoute { folder: route.folder.clone(), lists: route.lists_key() };
+                    let (folder, list_ids) = (route.folder.clone(), lists.clone());
+                    let open = OpenRoute { folder, lists: route.lists_key(), list_ids };
                     lanes.open.insert(route.folder.clone(), Lane { open, consent: route.consent, lists });
                 }
                 Err(reason) => {

@@ -6,6 +6,7 @@
 //! `verdict`, and remembering to `outbox`.
 
 mod calls;
+mod consent;
 mod directory;
 mod gate;
 mod imports;
@@ -88,6 +89,7 @@ pub struct Drain<A> {
     /// Import steps that could not be written down yet.
     unwritten_steps: Vec<imports::Written>,
     bulk: imports::Bulk,
+    news: consent::News,
     turn: Turn,
     /// `run --once`: it has not the time to wait for company or for lists that may appear.
     once: bool,
@@ -168,6 +170,7 @@ impl<A: Account> Drain<A> {
             progressed: false,
             unwritten_steps: Vec::new(),
             bulk: imports::Bulk::default(),
+            news: consent::News::default(),
             turn: Turn::default(),
             once: false,
             teller,
@@ -322,6 +325,7 @@ impl<A: Account> Drain<A> {
                 }
                 Ok(Step::Worked)
             }
+            Take::Ask(question) => self.ask_for_rows(question, now).await,
             Take::Nothing => Ok(Step::Idle { until: None }),
             Take::Spent => self.day_is_spent(now).await,
         }

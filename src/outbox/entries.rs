@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::budget::{begin_call, end_call};
-use super::delivered::{self, last_given};
+use super::consent::{Guard, guard};
+use super::delivered;
 use super::intake::contact;
+use super::opt_outs::Question;
 use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp, tries};
 use crate::contact::Contact;
 use crate::plan::Digest;
@@ -24,6 +26,8 @@ pub struct OpenRoute {
     pub folder: String,
     /// Its set of lists, as one string that is equal for equal sets.
     pub lists: String,
+    /// Its lists' ids.
+    pub list_ids: Vec<String>,
 }
 
 /// A row that is under way. Not `Clone`, and consumed by [`Outbox::settle`]: nothing is settled twice.
@@ -39,15 +43,25 @@ pub struct Job {
     contact: Contact,
     attempts: u32,
     tried_since: Timestamp,
-    /// When the person agreed, if the row says so itself.
-    consent_at: Option<Timestamp>,
     file_name: String,
     line: u64,
+    /// Lists of its route, by id, that its person left.
+    without: Vec<String>,
 }
 
 impl Job {
-    fn key(&self) -> RowKey<'_> {
+    pub(super) fn key(&self) -> RowKey<'_> {
         RowKey { entry: self.entry, file: self.file, address: &self.address }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Lists of its route, by id, that its person left: it does not go there.
+    #[must_use]
+    pub fn without(&self) -> &[String] {
+        &self.without
     }
 
     /// Its place in the outbox.
@@ -113,6 +127,8 @@ pub enum Take {
     },
     /// Nothing is due.
     Nothing,
+    /// The account must say first whether the next row's person left since.
+    Ask(Question),
     /// Something is due, but the day's calls are spent.
     Spent,
 }
@@ -208,10 +224,10 @@ pub enum Settlement {
 }
 
 /// A row that is due, before it is decided whether it needs a call.
-struct Candidate {
-    entry: i64,
+pub(super) struct Candidate {
+    pub(super) entry: i64,
     due_at: i64,
-    open: OpenRoute,
+    pub(super) open: OpenRoute,
 }
 
 impl Outbox {
@@ -322,25 +338,28 @@ fn take(
         let Some(candidate) = candidate else {
             return Ok(if skipped == 0 { Take::Nothing } else { Take::Skipped { file_finished } });
         };
-        let job = load(transaction, &candidate, now)?;
+        let mut job = load(transaction, &candidate, now)?;
         if let Some(until) = tries::too_often(transaction, &job.address, now)? {
             tries::put_off(transaction, job.entry, until)?;
             continue;
         }
-        if !says_nothing_new(transaction, &job)? {
-            if skipped > 0 {
-                return Ok(Take::Skipped { file_finished });
+        match guard(transaction, &job, &candidate, routes, now)? {
+            Guard::Settled(finished) => file_finished |= finished,
+            // What was settled so far is committed first: this transaction has done its part.
+            _ if skipped > 0 => return Ok(Take::Skipped { file_finished }),
+            Guard::Ask(question) => return Ok(Take::Ask(question)),
+            Guard::Goes(without) => {
+                job.without = without;
+                return begin(transaction, job, endpoint, per_day, now);
             }
-            return begin(transaction, job, endpoint, per_day, now);
         }
-        file_finished |= finish(transaction, job.key(), "queued", &Final::unchanged(), now)?;
     }
     Ok(Take::Skipped { file_finished })
 }
 
 fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) -> rusqlite::Result<Job> {
     let mut statement = transaction.prepare_cached(
-        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2), consent_at, line,
+        "SELECT file, address, digest, contact, attempts, coalesce(tried_since, ?2), line,
                 (SELECT name FROM file WHERE file.id = entry.file)
            FROM entry WHERE id = ?1",
     )?;
@@ -356,17 +375,11 @@ fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) ->
             contact: contact(row, 3)?,
             attempts: row.get::<_, u32>(4)?.saturating_add(1),
             tried_since: timestamp(5, row.get(5)?)?,
-            consent_at: row.get::<_, Option<i64>>(6)?.map(|at| timestamp(6, at)).transpose()?,
-            line: super::unsigned(row.get(7)?),
-            file_name: row.get(8)?,
+            line: super::unsigned(row.get(6)?),
+            file_name: row.get(7)?,
+            without: Vec::new(),
         })
     })
-}
-
-/// An older row of the address may have delivered the same while this one waited.
-fn says_nothing_new(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<bool> {
-    let given = last_given(transaction, &job.address, &job.lists)?;
-    Ok(given.is_some_and(|given| given.says_all(job.digest, job.consent_at)))
 }
 
 fn begin(

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use rusqlite::{Transaction, TransactionBehavior, params};
 
+use super::consent::{Ending, end_of_file};
 use super::delivered::last_given;
 use super::files::Counts;
 use super::{Outbox, OutboxError, Result, explain, millis, notes, one, signed, timestamp};
@@ -41,6 +42,8 @@ pub struct Intake<'a> {
     first_waiting: Option<i64>,
     /// The account was given anything yet.
     any_delivered: bool,
+    /// The earliest consent that a row states.
+    earliest_consent: Option<i64>,
     counts: Counts,
     address_column: Option<String>,
 }
@@ -60,6 +63,7 @@ impl Outbox {
             .map_err(fail)?;
         let (route, id, first_entry) = start(&transaction, &file).map_err(fail)?;
         let counts = Counts::default();
+        let earliest_consent = None;
         Ok(Intake {
             transaction,
             path,
@@ -69,6 +73,7 @@ impl Outbox {
             first_entry,
             first_waiting,
             any_delivered,
+            earliest_consent,
             counts,
             address_column: None,
         })
@@ -81,9 +86,9 @@ fn start(transaction: &Transaction<'_>, file: &NewFile) -> rusqlite::Result<(i64
         transaction.query_row("SELECT id FROM route WHERE folder = ?1", [&file.route], |row| row.get(0))?;
     let first = transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM entry", (), |row| row.get(0))?;
     let id = transaction.query_row(
-        "INSERT INTO file (name, route, sha256, received_at, modified_at, stage, first_entry, rows,
+        "INSERT INTO file (name, route, sha256, received_at, modified_at, stage, first_entry, consent_from, rows,
                            queued, sending, created, updated, imported, unchanged, duplicate, rejected, held)
-         VALUES (?1, ?2, '', ?3, ?4, 'recorded', ?5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) RETURNING id",
+         VALUES (?1, ?2, '', ?3, ?4, 'recorded', ?5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) RETURNING id",
         params![file.name, route, millis(file.received_at), millis(file.modified_at), first],
         |row| row.get(0),
     )?;
@@ -158,6 +163,7 @@ impl Intake<'_> {
             .prepare_cached("SELECT state FROM entry WHERE id = ?1")?
             .query_row([amendment.entry], |row| row.get(0))?;
         let (state, outcome, due_at) = self.place(amendment.destination);
+        let consent_at = self.consent_at(&amendment.contact);
         let touched = self
             .transaction
             .prepare_cached(
@@ -172,7 +178,7 @@ impl Intake<'_> {
                 state,
                 outcome,
                 due_at,
-                self.consent_at(&amendment.contact),
+                consent_at,
                 kept(amendment.contact.evidence())?
             ])?;
         *self.count(&before, None) -= 1;
@@ -206,6 +212,7 @@ impl Intake<'_> {
 
     fn insert_contact(&mut self, line: u64, contact: &Contact, to: Destination) -> rusqlite::Result<()> {
         let (state, outcome, due_at) = self.place(to);
+        let consent_at = self.consent_at(contact);
         let touched = self
             .transaction
             .prepare_cached(
@@ -222,7 +229,7 @@ impl Intake<'_> {
                 state,
                 outcome,
                 due_at,
-                self.consent_at(contact),
+                consent_at,
                 kept(contact.evidence())?
             ])?;
         *self.count(state, outcome) += 1;
@@ -260,8 +267,10 @@ impl Intake<'_> {
 
     /// When the person agreed, as far as the row says it. Nobody agrees in the future: a clock that is wrong, or a zone
     /// that is not written, must not make a consent younger than somebody's later refusal.
-    fn consent_at(&self, contact: &Contact) -> Option<i64> {
-        contact.evidence().consent_at.map(|at| millis(at.min(self.file.received_at)))
+    fn consent_at(&mut self, contact: &Contact) -> Option<i64> {
+        let stated = contact.evidence().consent_at.map(|at| millis(at.min(self.file.received_at)));
+        self.earliest_consent = self.earliest_consent.into_iter().chain(stated).min();
+        stated
     }
 
     /// The columns that say where a contact goes: state, outcome, due time.
@@ -294,7 +303,18 @@ impl Intake<'_> {
     }
 
     fn finish(self, sha256: &str) -> rusqlite::Result<i64> {
-        let counts = self.counts;
+        let mut counts = self.counts;
+        let ending = Ending {
+            file: self.id,
+            sha256,
+            lists: &self.file.lists,
+            rows: counts.rows(),
+            unchanged: counts.unchanged,
+            earliest: self.earliest_consent,
+        };
+        let renewed = end_of_file(&self.transaction, &ending)?;
+        counts.unchanged -= renewed;
+        counts.queued += renewed;
         let touched = self.transaction.execute(
             "UPDATE file SET sha256 = ?2, rows = ?3, queued = ?4, unchanged = ?5, duplicate = ?6, rejected = ?7,
                              address_column = ?8

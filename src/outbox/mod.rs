@@ -6,6 +6,7 @@
 
 mod backup;
 mod budget;
+mod consent;
 mod delivered;
 mod directory;
 mod entries;
@@ -14,6 +15,7 @@ mod imports;
 mod intake;
 mod life;
 mod notes;
+mod opt_outs;
 mod prune;
 mod queue;
 mod samples;
@@ -40,6 +42,7 @@ pub use imports::{Fit, Import, ImportState, ImportStep, Landing, Missing, Portio
 pub use intake::{Intake, NewFile};
 pub use life::{Attempt, Episode};
 pub use notes::{Note, NotesRead};
+pub use opt_outs::{LeftBy, Question, Reading, ReadingAnswer, Standing};
 pub use queue::{Change, Listed, Selector, Touched};
 pub use samples::Sample;
 pub use summary::{Totals, WatchedFolder};

@@ -25,6 +25,7 @@ impl Outbox {
                 .query_row([millis(before)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let Some((file, _)) = file else {
+                transaction.execute("DELETE FROM looked_up WHERE at < ?1", [millis(before)])?;
                 let calls = transaction.execute(
                     "DELETE FROM attempt WHERE id IN
                         (SELECT id FROM attempt WHERE entry IS NULL AND started_at < ?1 LIMIT ?2)",

@@ -267,8 +267,8 @@ mod tests {
             let shown = |address: &String, unsubscribed| Shown {
                 address: address.to_uppercase(),
                 unsubscribed,
-                deleted: false,
                 lists: if unsubscribed { Vec::new() } else { vec![LIST.to_owned()] },
+                ..Shown::default()
             };
             if let Which::Address(address) = which {
                 let there = self.on_list.contains(address).then(|| shown(address, false));
@@ -386,12 +386,7 @@ mod tests {
         let landing = Landing { persons: 1_999, refused: 0, unsubscribed: 0 };
         let sent = (0..2_000).map(|number| (address(number), i64::try_from(number).unwrap())).collect();
         let mut search = Search::new(sent, LIST.to_owned(), Timestamp::UNIX_EPOCH, landing);
-        let shown = |address: String| Shown {
-            address,
-            unsubscribed: false,
-            deleted: false,
-            lists: vec![LIST.to_owned()],
-        };
+        let shown = |address: String| Shown { address, lists: vec![LIST.to_owned()], ..Shown::default() };
         let found = loop {
             match search.next() {
                 // The list shows nobody after number 1,900; each by itself is there, but one.

@@ -26,6 +26,10 @@ CREATE TABLE file (
     address_column TEXT,
     settled_at  INTEGER,
     first_entry INTEGER NOT NULL,
+    -- When a file of the same bytes was first written, if there was one: then this is a replay, and nobody agreed anew.
+    replay_of   INTEGER,
+    -- The earliest consent of its rows: from then on it must be known who left before one of them is sent.
+    consent_from INTEGER NOT NULL,
     rows        INTEGER NOT NULL,
     queued      INTEGER NOT NULL CHECK (queued >= 0),
     sending     INTEGER NOT NULL CHECK (sending >= 0),
@@ -41,6 +45,8 @@ CREATE TABLE file (
 
 -- Few files are ever unfinished: the loops look here for what is left to archive and to answer.
 CREATE INDEX file_unfinished ON file (stage, id) WHERE stage <> 'answered';
+-- Were these bytes seen before?
+CREATE INDEX file_bytes ON file (sha256);
 -- Where rows that wait begin: nothing older needs to be looked at.
 CREATE INDEX file_waiting ON file (first_entry) WHERE queued + sending > 0;
 
@@ -64,6 +70,8 @@ CREATE TABLE import (
     activity_id  TEXT UNIQUE,
     -- When the account took it, by the account's clock.
     taken_at     INTEGER,
+    -- Lists of the set that its contacts left, as JSON: they are not put back on them.
+    without      TEXT NOT NULL DEFAULT '[]',
     -- Polls of a running job, or calls that came to nothing: the pauses grow by them.
     tries        INTEGER NOT NULL DEFAULT 0,
     -- What the account counted at the end.
@@ -142,6 +150,42 @@ CREATE TABLE delivered (
     digest       BLOB    NOT NULL,
     delivered_at INTEGER NOT NULL,
     PRIMARY KEY (address, lists)
+) STRICT, WITHOUT ROWID;
+
+-- Who left, by the account's clock and by folded address: whoever did so after agreeing is not put back.
+CREATE TABLE opt_out (
+    address         TEXT PRIMARY KEY,
+    unsubscribed_at INTEGER,
+    deleted_at      INTEGER,
+    CHECK (unsubscribed_at IS NOT NULL OR deleted_at IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+-- How far the account was read for those who left. A reading goes on page by page, also after a restart.
+CREATE TABLE opt_out_reading (
+    left_by      TEXT PRIMARY KEY CHECK (left_by IN ('unsubscribing', 'deletion')),
+    -- All who left from then on, by the account's clock, and before known_at, by ours, are in opt_out. NULL before the
+    -- first reading is whole.
+    covered_from INTEGER,
+    known_at     INTEGER,
+    -- The latest date that the account has shown: the next reading begins a little before it.
+    seen_at      INTEGER,
+    -- The reading under way: when it began, from which date on it reads, its next page, and the latest date so far.
+    began_at     INTEGER,
+    since        INTEGER,
+    next         TEXT,
+    latest       INTEGER,
+    CHECK ((covered_from IS NULL) = (known_at IS NULL) AND (began_at IS NULL) = (since IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- What single look-ups showed: good for minutes, and forgotten with the history.
+CREATE TABLE looked_up (
+    address    TEXT PRIMARY KEY,
+    at         INTEGER NOT NULL,
+    -- When the contact last changed there; NULL when the account holds none.
+    updated_at INTEGER,
+    -- Whether the account may mail it, and the ids of its lists as JSON.
+    active     INTEGER NOT NULL,
+    lists      TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Each call to the API, written before it leaves. Without answered_at it is under way, or its answer was lost.
