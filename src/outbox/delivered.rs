@@ -66,7 +66,8 @@ pub(super) fn remember_portion(
     let mut statement = transaction.prepare(&format!(
         "SELECT address, contact FROM entry
           WHERE {condition} AND EXISTS (SELECT 1 FROM delivered
-                WHERE delivered.address = entry.address AND delivered.lists <> ?3 AND delivered.digest <> entry.digest)"
+                WHERE delivered.address = entry.address AND delivered.lists <> ?3 AND delivered.digest <> entry.digest
+                  AND delivered.digest <> zeroblob(32))"
     ))?;
     let others = statement
         .query_map(params![import, last, lists], |row| Ok((row.get::<_, String>(0)?, contact(row, 1)?)))?;
@@ -85,7 +86,7 @@ fn forget_what_is_overwritten(
     given: &Contact,
 ) -> rusqlite::Result<()> {
     let others = transaction
-        .prepare_cached("SELECT lists, digest FROM delivered WHERE address = ?1 AND lists <> ?2")?
+        .prepare_cached("SELECT lists, digest FROM delivered WHERE address = ?1 AND lists <> ?2 AND digest <> zeroblob(32)")?
         .query_map(params![address, lists], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<Vec<(String, Digest)>, _>>()?;
     for (others_lists, digest) in others {
@@ -95,8 +96,11 @@ fn forget_what_is_overwritten(
             .query_row(params![address, digest], |row| contact(row, 0))
             .optional()?;
         if before.is_none_or(|before| contradict(&before, given)) {
+            // That it was given something stays known: somebody may leave that list.
             let touched = transaction
-                .prepare_cached("DELETE FROM delivered WHERE address = ?1 AND lists = ?2")?
+                .prepare_cached(
+                    "UPDATE delivered SET digest = zeroblob(32) WHERE address = ?1 AND lists = ?2",
+                )?
                 .execute(params![address, others_lists])?;
             one(touched)?;
         }

@@ -143,7 +143,8 @@ CREATE TABLE note (
     PRIMARY KEY (entry, number)
 ) STRICT, WITHOUT ROWID;
 
--- What the account was last given for an address on a set of lists. A row that says the same again costs no call.
+-- What the account was last given for an address on a set of lists. A row that says the same again costs no call. The
+-- digest is all zeros where another route's row has overwritten it since.
 CREATE TABLE delivered (
     address      TEXT    NOT NULL,
     lists        TEXT    NOT NULL,
