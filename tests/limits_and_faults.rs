@@ -81,6 +81,73 @@ fn the_days_calls_are_never_exceeded_also_after_a_restart_and_the_next_day_goes_
 }
 
 #[test]
+fn of_a_day_that_ends_in_the_middle_of_everything_only_the_reserve_is_used_and_the_next_goes_on() {
+    const A_DAYS_CALLS: u32 = 60;
+    // One in twenty.
+    const RESERVE: u32 = 3;
+    let mut bench = Bench::with(|settings| {
+        (settings.requests_per_second, settings.requests_per_day) = (UNLIMITED, UNLIMITED);
+        settings.lists.push("Members".to_owned());
+    });
+    bench.route(&[(".", "Newsletter"), ("members", "Members")]);
+    bench.implicit("members");
+    bench.configure("api", &format!("requests_per_day = {A_DAYS_CALLS}"));
+    bench.configure("delivery", "linger = \"0s\"");
+    bench.drop_file("backlog.csv", table(0, 150));
+    bench.start();
+    let backlog = u64::from(A_DAYS_CALLS - RESERVE);
+    bench.wait_until("the backlog's share", |bench| bench.account(World::all_calls) == backlog);
+    bench.drop_file("members/bulk.csv", table(1000, 5));
+    assert_silence(&mut bench, backlog);
+    let status = bench.status();
+    assert_eq!(status["health"], "waiting");
+    let reason = status["reason"].as_str().unwrap();
+    let expected = "the day's 57 calls for the backlog are spent; 3 are left for what just comes in, until ";
+    assert!(reason.starts_with(expected), "{reason}");
+    bench.drop_file("live.csv", table(2000, 3));
+    bench.wait_until("the live receipt", |bench| bench.receipts().contains_key("live.csv"));
+    bench.drop_file("later.csv", table(3000, 1));
+    assert_silence(&mut bench, u64::from(A_DAYS_CALLS));
+    bench.kill();
+    bench.start();
+    assert_silence(&mut bench, u64::from(A_DAYS_CALLS));
+    bench.stop();
+    let inside = bench.start_inside();
+    for day in 2..=3 {
+        inside.advance(&bench, A_DAY);
+        bench.wait_until("the next day's calls", |bench| {
+            let calls = bench.account(World::all_calls);
+            assert!(calls <= u64::from(A_DAYS_CALLS * day), "{calls} calls by day {day}");
+            bench.receipts().len() == 4 || calls >= u64::from(A_DAYS_CALLS * day - RESERVE)
+        });
+        assert!(bench.receipts().contains_key("later.csv"), "live rows go before the backlog");
+    }
+    inside.advance(&bench, A_DAY);
+    bench.wait_until("everything", |bench| {
+        inside.advance(bench, STRIDE);
+        bench.receipts().len() == 4
+    });
+    inside.stop(&bench);
+    assert_eq!(bench.account(World::contact_count), 159);
+}
+
+#[test]
+fn a_sign_up_overtakes_a_backlog_of_hours() {
+    let mut bench = Bench::with(|_| ());
+    // At four calls a second this would take longer than anybody waits here.
+    bench.drop_file("backlog.csv", table(0, 2000));
+    bench.start();
+    bench.wait_until("the backlog's first rows", |bench| bench.account(World::contact_count) > 3);
+    for number in 0..3 {
+        bench.drop_file(&format!("{number}.csv"), table(5000 + number, 1));
+    }
+    bench.wait_until("the sign-ups", |bench| bench.receipts().len() == 3);
+    let before = bench.account(World::contact_count);
+    bench.wait_until("the backlog goes on", |bench| bench.account(World::contact_count) > before + 2);
+    bench.stop();
+}
+
+#[test]
 fn when_the_service_says_that_the_day_is_over_nothing_is_asked_before_the_next() {
     const A_FEW: u32 = 10;
     let mut bench = Bench::with(|settings| {

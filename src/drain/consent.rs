@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::calls::{Landed, record};
 use super::gate::{midnight_after, plus};
+use super::turns::allowance;
 use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{Account, Answer, CONTACTS, ContactsPage, Reply, Shown, Which};
@@ -66,10 +67,16 @@ impl<A: Account> Drain<A> {
         question: Question,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
-        let allowance = self.allowance_of_the_backlog();
+        // Once the backlog has had its share, only rows that just came in still ask.
+        let waits = self.turns.backlog_waits_until(now).is_some();
+        let per_day = self.parts.limits.per_day;
+        let allowance = if waits { per_day } else { allowance(per_day) };
         let call =
             self.parts.outbox.ask(move |outbox| outbox.begin_account_call(CONTACTS, allowance, now)).await?;
         let Some(call) = call else {
+            if !waits {
+                return self.backlog_is_spent(now).await.map(|_| ());
+            }
             self.news.again_at = Some(midnight_after(now));
             self.day_is_spent(now).await?;
             return Ok(());

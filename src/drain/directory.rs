@@ -23,11 +23,6 @@ impl<A: Account> Drain<A> {
         self.gate.directory_is_wanted() || self.next_directory_look(waiting).is_some_and(|look| look <= now)
     }
 
-    /// The next look is at the row's due time, or earlier when lists may be read again for a blocked route.
-    pub(super) fn next_look(&self, waiting: &[(String, u64)], due: Timestamp) -> Timestamp {
-        self.next_directory_look(waiting).map_or(due, |look| look.min(due))
-    }
-
     /// When lists may be read again, if rows wait for that.
     pub(super) fn next_directory_look(&self, waiting: &[(String, u64)]) -> Option<Timestamp> {
         let worth_it = !self.once || self.directory.read_at.is_none();

@@ -162,6 +162,7 @@ impl<A: Account> Drain<A> {
             && self.gate.forbidden.is_none()
             && !self.gate.outage.is_open()
             && self.gate.spent_until.is_none_or(|until| until <= now)
+            && self.turns.backlog_waits_until(now).is_none()
             && self.gate.closed_until(now).is_none_or(|until| until <= soon)
     }
 

@@ -14,6 +14,7 @@ mod lanes;
 mod outage;
 mod pace;
 mod pause;
+mod turns;
 mod verdict;
 
 use std::{
@@ -32,19 +33,18 @@ pub use gate::Findings;
 use gate::Gate;
 use lanes::Lanes;
 use pace::Pace;
+use turns::{Lane, Turns, allowance};
 
 use crate::clock::{Clock, monotonic};
 use crate::config::{Limits, Route};
 use crate::constant_contact::{Account, SIGN_UP};
-use crate::outbox::{Directory, Due, Obstacle, OutboxError, SharedOutbox, Take, Teller};
+use crate::outbox::{Directory, Due, Obstacle, OutboxError, Rank, SharedOutbox, Take, Teller};
 use crate::wake::Wake;
 
+/// What stands in the way of the backlog alone, as `status` tells it.
+const BACKLOG: &str = "backlog";
 /// More calls under way than this would not go faster at the service's limit, and each could be in doubt after a crash.
 const UNDER_WAY: usize = 8;
-/// A call about imports moves 36,000 rows: one in eight is enough for it, however many sign-ups there are.
-const ROWS_BEFORE_AN_IMPORT: u32 = 7;
-/// One call in so many of a day's is left for live sign-ups and for asking about tokens.
-const RESERVE: u32 = 20;
 /// After a write failed (a full disk, a stray lock), how long until it is tried again.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long answers are waited for when the daemon stops; systemd and people expect it to be gone within five seconds.
@@ -90,38 +90,11 @@ pub struct Drain<A> {
     unwritten_steps: Vec<imports::Written>,
     bulk: imports::Bulk,
     news: consent::News,
-    turn: Turn,
+    turns: Turns,
     /// `run --once`: it has not the time to wait for company or for lists that may appear.
     once: bool,
     /// What `status` is told, so that it is written only when it changes.
     teller: Teller,
-}
-
-/// The ways to the account, which take turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Rows,
-    Imports,
-}
-
-/// Whose turn it is: rows come first, but imports are not starved by them.
-#[derive(Debug, Default)]
-struct Turn {
-    rows: u32,
-}
-
-impl Turn {
-    fn order(&self) -> [Lane; 2] {
-        if self.rows < ROWS_BEFORE_AN_IMPORT {
-            [Lane::Rows, Lane::Imports]
-        } else {
-            [Lane::Imports, Lane::Rows]
-        }
-    }
-
-    fn took(&mut self, lane: Lane) {
-        self.rows = if lane == Lane::Rows { self.rows.saturating_add(1) } else { 0 };
-    }
 }
 
 /// What a look at the table came to.
@@ -171,7 +144,7 @@ impl<A: Account> Drain<A> {
             unwritten_steps: Vec::new(),
             bulk: imports::Bulk::default(),
             news: consent::News::default(),
-            turn: Turn::default(),
+            turns: Turns::default(),
             once: false,
             teller,
         };
@@ -254,15 +227,18 @@ impl<A: Account> Drain<A> {
         if self.under_way.len() >= room {
             return Ok(Step::Idle { until: None });
         }
+        if self.turns.backlog_waits_until(now).is_none() {
+            self.teller.tell(BACKLOG, None).await?;
+        }
         let mut until = None;
-        for lane in self.turn.order() {
+        for lane in self.turns.lanes() {
             let step = match lane {
                 Lane::Rows => self.rows(now).await?,
                 Lane::Imports => self.imports(now).await?,
             };
             match step {
                 Step::Worked => {
-                    self.turn.took(lane);
+                    self.turns.took(lane);
                     return Ok(Step::Worked);
                 }
                 Step::Idle { until: at } => until = until.into_iter().chain(at).min(),
@@ -273,18 +249,23 @@ impl<A: Account> Drain<A> {
 
     /// Looks at the rows that go one by one, and at the account's lists.
     async fn rows(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
-        let routes = self.lanes.routes();
+        let (routes, turn) = (self.lanes.routes(), self.turns.row(self.parts.limits.per_day, now));
         let (due, waiting) = self
             .parts
             .outbox
-            .ask(move |outbox| Ok::<_, OutboxError>((outbox.due(&routes, now)?, outbox.waiting_routes()?)))
+            .ask(move |outbox| {
+                Ok::<_, OutboxError>((outbox.due(&routes, turn, now)?, outbox.waiting_routes()?))
+            })
             .await?;
         let unknown = self.directory_is_wanted(&waiting, now);
+        // What waits for another day is looked for again on that day.
+        let later = [self.turns.backlog_waits_until(now), self.next_directory_look(&waiting)];
+        let later = later.into_iter().flatten();
         match due {
             _ if unknown => {}
             Due::Now => {}
-            Due::At(at) => return Ok(Step::Idle { until: Some(self.next_look(&waiting, at)) }),
-            Due::Never => return Ok(Step::Idle { until: self.next_directory_look(&waiting) }),
+            Due::At(at) => return Ok(Step::Idle { until: later.chain([at]).min() }),
+            Due::Never => return Ok(Step::Idle { until: later.min() }),
         }
         if let Some(idle) = self.must_wait(now).await? {
             return Ok(idle);
@@ -304,18 +285,13 @@ impl<A: Account> Drain<A> {
         Ok(free.map(|free| Step::Idle { until: free.map(|at| wall(at, now)) }))
     }
 
-    /// What the backlog may use of the day's calls: the rest is for sign-ups that come in the meantime.
-    fn allowance_of_the_backlog(&self) -> u32 {
-        let per_day = self.parts.limits.per_day;
-        per_day - per_day / RESERVE
-    }
-
     /// Takes a row and sends it.
     async fn take(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
         let routes = self.lanes.routes();
-        let per_day = self.parts.limits.per_day;
-        match self.parts.outbox.ask(move |outbox| outbox.take(&routes, SIGN_UP, per_day, now)).await? {
+        let turn = self.turns.row(self.parts.limits.per_day, now);
+        match self.parts.outbox.ask(move |outbox| outbox.take(&routes, SIGN_UP, turn, now)).await? {
             Take::Job(job) => {
+                self.turns.sent(job.rank());
                 self.send(*job).await?;
                 Ok(Step::Worked)
             }
@@ -327,7 +303,11 @@ impl<A: Account> Drain<A> {
             }
             Take::Ask(question) => self.ask_for_rows(question, now).await,
             Take::Nothing => Ok(Step::Idle { until: None }),
-            Take::Spent => self.day_is_spent(now).await,
+            Take::Spent(Rank::Live) => self.day_is_spent(now).await,
+            Take::Spent(Rank::Backlog) => {
+                self.backlog_is_spent(now).await?;
+                Ok(Step::Worked)
+            }
         }
     }
 
@@ -338,6 +318,18 @@ impl<A: Account> Drain<A> {
         let reason = format!("the day's {} calls are spent", self.parts.limits.per_day);
         self.teller.tell("account", Some(Obstacle::waiting(reason, Some(until)))).await?;
         Ok(Step::Idle { until: Some(until) })
+    }
+
+    /// The backlog has had its share of the day: only what just comes in may still be sent.
+    async fn backlog_is_spent(&mut self, now: Timestamp) -> Result<Timestamp, OutboxError> {
+        let (until, per_day) = (gate::midnight_after(now), self.parts.limits.per_day);
+        self.turns.backlog_is_spent_until(until);
+        let (spent, left) = (allowance(per_day), per_day - allowance(per_day));
+        let reason = format!(
+            "the day's {spent} calls for the backlog are spent; {left} are left for what just comes in"
+        );
+        self.teller.tell(BACKLOG, Some(Obstacle::waiting(reason, Some(until)))).await?;
+        Ok(until)
     }
 
     async fn land_or_bear(&mut self, landed: Landed) -> Result<(), OutboxError> {

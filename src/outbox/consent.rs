@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::entries::{Candidate, Final, Job, finish};
 use super::opt_outs::{self, Question, length};
+use super::rank::Rank;
 use super::{HeldBecause, OpenRoute, Outbox, Result, millis, one, timestamp, unsigned};
 
 /// Nobody leaves much sooner after agreeing: so old a row needs no question.
@@ -316,11 +317,17 @@ fn waiting(
 ) -> rusqlite::Result<Vec<i64>> {
     let mut statement = transaction.prepare_cached(
         "SELECT id FROM entry
-          WHERE route = (SELECT id FROM route WHERE folder = ?1) AND state = 'queued' AND due_at <= ?2
-          ORDER BY due_at, id LIMIT ?3",
+          WHERE route = (SELECT id FROM route WHERE folder = ?1) AND rank = ?2 AND state = 'queued' AND due_at <= ?3
+          ORDER BY due_at, id LIMIT ?4",
     )?;
-    let rows = statement.query_map(params![route.folder, millis(now), limit], |row| row.get(0))?;
-    rows.collect()
+    let mut found = Vec::new();
+    for rank in Rank::ALL {
+        let room = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
+        let rows = statement
+            .query_map(params![route.folder, rank.number(), millis(now), room], |row| row.get::<_, i64>(0))?;
+        found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    Ok(found)
 }
 
 impl Outbox {

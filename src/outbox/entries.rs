@@ -12,6 +12,7 @@ use super::consent::{Guard, guard};
 use super::delivered;
 use super::intake::contact;
 use super::opt_outs::Question;
+use super::rank::{Rank, Turn};
 use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp, tries};
 use crate::contact::Contact;
 use crate::plan::Digest;
@@ -41,6 +42,7 @@ pub struct Job {
     lists: String,
     route: String,
     contact: Contact,
+    rank: Rank,
     attempts: u32,
     tried_since: Timestamp,
     file_name: String,
@@ -94,6 +96,12 @@ impl Job {
         self.call
     }
 
+    /// Whether it went before the backlog, or with it.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
     /// Calls made for it, this one included.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -129,8 +137,8 @@ pub enum Take {
     Nothing,
     /// The account must say first whether the next row's person left since.
     Ask(Question),
-    /// Something is due, but the day's calls are spent.
-    Spent,
+    /// A row of this rank is due, but the day has no more calls for it.
+    Spent(Rank),
 }
 
 /// When the next row is due.
@@ -227,16 +235,24 @@ pub enum Settlement {
 pub(super) struct Candidate {
     pub(super) entry: i64,
     due_at: i64,
+    rank: Rank,
     pub(super) open: OpenRoute,
 }
 
 impl Outbox {
-    /// When the next row of the routes is due. Looking needs no lock: an idle daemon never takes one.
-    pub fn due(&mut self, routes: &[OpenRoute], now: Timestamp) -> Result<Due> {
-        self.doing("look for a due row", |connection| match next_due(connection, routes)? {
-            Some(next) if next.due_at <= millis(now) => Ok(Due::Now),
-            Some(next) => timestamp(0, next.due_at).map(Due::At),
-            None => Ok(Due::Never),
+    /// When the next row of the routes is due that may go. Looking needs no lock: an idle daemon never takes one.
+    pub fn due(&mut self, routes: &[OpenRoute], turn: Turn, now: Timestamp) -> Result<Due> {
+        self.doing("look for a due row", |connection| {
+            let mut next = None;
+            for rank in turn.order() {
+                let at = next_due(connection, routes, rank)?.map(|candidate| candidate.due_at);
+                next = next.into_iter().chain(at).min();
+            }
+            match next {
+                Some(at) if at <= millis(now) => Ok(Due::Now),
+                Some(at) => timestamp(0, at).map(Due::At),
+                None => Ok(Due::Never),
+            }
         })
     }
 
@@ -245,10 +261,10 @@ impl Outbox {
         &mut self,
         routes: &[OpenRoute],
         endpoint: &'static str,
-        per_day: u32,
+        turn: Turn,
         now: Timestamp,
     ) -> Result<Take> {
-        self.write("take a row", |transaction| take(transaction, routes, endpoint, per_day, now))
+        self.write("take a row", |transaction| take(transaction, routes, endpoint, turn, now))
     }
 
     /// Writes down what became of a row. Says whether its file's last row was settled by that.
@@ -303,18 +319,23 @@ impl Outbox {
     }
 }
 
-/// The earliest due row over the open routes.
-fn next_due(connection: &rusqlite::Connection, routes: &[OpenRoute]) -> rusqlite::Result<Option<Candidate>> {
+/// The earliest due row of a rank over the open routes.
+fn next_due(
+    connection: &rusqlite::Connection,
+    routes: &[OpenRoute],
+    rank: Rank,
+) -> rusqlite::Result<Option<Candidate>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, due_at FROM entry
-          WHERE route = (SELECT id FROM route WHERE folder = ?1) AND state = 'queued' AND due_at IS NOT NULL
+          WHERE route = (SELECT id FROM route WHERE folder = ?1) AND rank = ?2
+                AND state = 'queued' AND due_at IS NOT NULL
           ORDER BY due_at, id LIMIT 1",
     )?;
     let mut next: Option<Candidate> = None;
     for open in routes {
         let found = statement
-            .query_row([&open.folder], |row| {
-                Ok(Candidate { entry: row.get(0)?, due_at: row.get(1)?, open: open.clone() })
+            .query_row(params![open.folder, rank.number()], |row| {
+                Ok(Candidate { entry: row.get(0)?, due_at: row.get(1)?, rank, open: open.clone() })
             })
             .optional()?;
         next = match (next, found) {
@@ -325,17 +346,32 @@ fn next_due(connection: &rusqlite::Connection, routes: &[OpenRoute]) -> rusqlite
     Ok(next)
 }
 
+/// The row whose turn it is, if one is due.
+fn whose_turn(
+    transaction: &Transaction<'_>,
+    routes: &[OpenRoute],
+    turn: Turn,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Candidate>> {
+    for rank in turn.order() {
+        let next = next_due(transaction, routes, rank)?;
+        if let Some(candidate) = next.filter(|candidate| candidate.due_at <= millis(now)) {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
+}
+
 fn take(
     transaction: &Transaction<'_>,
     routes: &[OpenRoute],
     endpoint: &str,
-    per_day: u32,
+    turn: Turn,
     now: Timestamp,
 ) -> rusqlite::Result<Take> {
     let mut file_finished = false;
     for skipped in 0..=UNCHANGED_AT_ONCE {
-        let candidate = next_due(transaction, routes)?.filter(|candidate| candidate.due_at <= millis(now));
-        let Some(candidate) = candidate else {
+        let Some(candidate) = whose_turn(transaction, routes, turn, now)? else {
             return Ok(if skipped == 0 { Take::Nothing } else { Take::Skipped { file_finished } });
         };
         let mut job = load(transaction, &candidate, now)?;
@@ -350,6 +386,7 @@ fn take(
             Guard::Ask(question) => return Ok(Take::Ask(question)),
             Guard::Goes(without) => {
                 job.without = without;
+                let per_day = turn.calls(job.rank).unwrap_or_default();
                 return begin(transaction, job, endpoint, per_day, now);
             }
         }
@@ -373,6 +410,7 @@ fn load(transaction: &Transaction<'_>, candidate: &Candidate, now: Timestamp) ->
             lists: candidate.open.lists.clone(),
             route: candidate.open.folder.clone(),
             contact: contact(row, 3)?,
+            rank: candidate.rank,
             attempts: row.get::<_, u32>(4)?.saturating_add(1),
             tried_since: timestamp(5, row.get(5)?)?,
             line: super::unsigned(row.get(6)?),
@@ -390,7 +428,7 @@ fn begin(
     now: Timestamp,
 ) -> rusqlite::Result<Take> {
     let Some(call) = begin_call(transaction, Some(job.entry), endpoint, per_day, now)? else {
-        return Ok(Take::Spent);
+        return Ok(Take::Spent(job.rank));
     };
     job.call = call;
     let touched = transaction

@@ -18,6 +18,8 @@ use crate::contact::Contact;
 
 /// How many rows are added, settled or given back in one transaction: a fraction of a second on a slow disk.
 const PORTION: u32 = 2_000;
+/// Stands where nothing is due, above every time.
+const NEVER: i64 = i64::MAX;
 
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,15 +226,17 @@ impl Outbox {
         let folders = folders_json(folders);
         self.doing("look at a lane's backlog", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT min((SELECT due_at FROM entry WHERE entry.route = route.id AND state = 'queued'
-                                AND due_at IS NOT NULL ORDER BY due_at LIMIT 1)),
+                "SELECT min(min(ifnull((SELECT due_at FROM entry WHERE entry.route = route.id AND rank = 0
+                                          AND state = 'queued' AND due_at IS NOT NULL ORDER BY due_at LIMIT 1), ?2),
+                                ifnull((SELECT due_at FROM entry WHERE entry.route = route.id AND rank = 1
+                                          AND state = 'queued' AND due_at IS NOT NULL ORDER BY due_at LIMIT 1), ?2))),
                         sum((SELECT sum(queued) FROM file WHERE file.route = route.id AND queued > 0))
                    FROM route WHERE folder IN (SELECT value FROM json_each(?1))",
             )?;
-            let (due, rows) = statement.query_row([folders], |row| {
+            let (due, rows) = statement.query_row(params![folders, NEVER], |row| {
                 Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
             })?;
-            let Some(due) = due else { return Ok(None) };
+            let Some(due) = due.filter(|due| *due < NEVER) else { return Ok(None) };
             Ok(Some((timestamp(0, due)?, rows.map(unsigned).unwrap_or_default())))
         })
     }
@@ -493,7 +497,7 @@ fn due_rows(transaction: &Transaction<'_>, folders: &str, now: Timestamp) -> rus
     let mut statement = transaction.prepare_cached(
         "SELECT id, file, address, digest, contact FROM entry
           WHERE route IN (SELECT id FROM route WHERE folder IN (SELECT value FROM json_each(?1)))
-            AND state = 'queued' AND due_at <= ?2 LIMIT ?3",
+            AND rank IN (0, 1) AND state = 'queued' AND due_at <= ?2 LIMIT ?3",
     )?;
     let rows = statement.query_map(params![folders, millis(now), PORTION], |row| {
         Ok(DueRow {

@@ -11,6 +11,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use super::consent::{Ending, end_of_file};
 use super::delivered::last_given;
 use super::files::Counts;
+use super::rank::Ranking;
 use super::{Outbox, OutboxError, Result, explain, millis, notes, one, signed, timestamp};
 use crate::contact::{Contact, Evidence, Rejection};
 use crate::plan::{Amendment, Destination, Earlier, Fate, Known, Plan, PlannedRow};
@@ -45,6 +46,7 @@ pub struct Intake<'a> {
     /// The earliest consent that a row states.
     earliest_consent: Option<i64>,
     counts: Counts,
+    ranking: Ranking,
     address_column: Option<String>,
 }
 
@@ -75,6 +77,7 @@ impl Outbox {
             any_delivered,
             earliest_consent,
             counts,
+            ranking: Ranking::default(),
             address_column: None,
         })
     }
@@ -168,7 +171,7 @@ impl Intake<'_> {
             .transaction
             .prepare_cached(
                 "UPDATE entry SET contact = ?2, digest = ?3, state = ?4, outcome = ?5, due_at = ?6,
-                                  consent_at = ?7, evidence = ?8
+                                  consent_at = ?7, evidence = ?8, rank = ?9
                   WHERE id = ?1",
             )?
             .execute(params![
@@ -179,8 +182,12 @@ impl Intake<'_> {
                 outcome,
                 due_at,
                 consent_at,
-                kept(amendment.contact.evidence())?
+                kept(amendment.contact.evidence())?,
+                self.ranking.next().number()
             ])?;
+        if before != "queued" && state == "queued" {
+            self.ranking.queued(&self.transaction, amendment.entry)?;
+        }
         *self.count(&before, None) -= 1;
         *self.count(state, outcome) += 1;
         one(touched)
@@ -216,8 +223,9 @@ impl Intake<'_> {
         let touched = self
             .transaction
             .prepare_cached(
-                "INSERT INTO entry (file, route, line, address, contact, digest, state, outcome, due_at, consent_at, evidence)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT INTO entry (file, route, line, address, contact, digest, state, outcome, due_at, consent_at,
+                                    evidence, rank)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?
             .execute(params![
                 self.id,
@@ -230,10 +238,13 @@ impl Intake<'_> {
                 outcome,
                 due_at,
                 consent_at,
-                kept(contact.evidence())?
+                kept(contact.evidence())?,
+                self.ranking.next().number()
             ])?;
         *self.count(state, outcome) += 1;
-        one(touched)
+        one(touched)?;
+        let entry = self.transaction.last_insert_rowid();
+        if state == "queued" { self.ranking.queued(&self.transaction, entry) } else { Ok(()) }
     }
 
     fn insert_settled(

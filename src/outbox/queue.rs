@@ -94,7 +94,7 @@ const TABLES: &str = "entry JOIN route ON route.id = entry.route JOIN file ON fi
 const OPEN: [&str; 4] = [
     "state = 'held' ORDER BY entry.id",
     "state = 'sending' ORDER BY entry.id",
-    "state = 'queued' AND due_at IS NOT NULL AND entry.route = ?2 ORDER BY due_at, entry.id",
+    "state = 'queued' AND due_at IS NOT NULL AND entry.route = ?2 ORDER BY rank, due_at, entry.id",
     "state = 'queued' AND due_at IS NULL AND entry.id >= (SELECT min(first_entry) FROM file WHERE queued > 0)
        ORDER BY entry.id",
 ];

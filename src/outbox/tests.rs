@@ -49,14 +49,19 @@ fn routes() -> [OpenRoute; 1] {
     [OpenRoute { folder: ROUTE.into(), lists: LISTS.into(), list_ids: vec!["l-1".into()] }]
 }
 
+/// A turn in which live rows go first, with so many calls for all.
+fn turn(calls: u32) -> Turn {
+    Turn { first: Rank::Live, live_calls: calls, backlog_calls: Some(calls) }
+}
+
 fn take(outbox: &mut Outbox, now: Timestamp) -> Take {
-    take_within(outbox, ENOUGH, now)
+    take_within(outbox, turn(ENOUGH), now)
 }
 
 /// Takes a row from an account that nobody left.
-fn take_within(outbox: &mut Outbox, per_day: u32, now: Timestamp) -> Take {
+fn take_within(outbox: &mut Outbox, turn: Turn, now: Timestamp) -> Take {
     loop {
-        let question = match outbox.take(&routes(), "sign_up_form", per_day, now).unwrap() {
+        let question = match outbox.take(&routes(), "sign_up_form", turn, now).unwrap() {
             Take::Ask(question) => question,
             other => return other,
         };
@@ -222,17 +227,84 @@ fn the_days_calls_are_counted_across_restarts_and_end_with_the_utc_day() {
     let readings: Vec<_> = (0..5).map(|n| reading(n + 2, &format!("p{n}@example.org"), "P")).collect();
     record(&mut outbox, &readings, at(0));
     for _ in 0..2 {
-        let next = outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap();
+        let next = outbox.take(&routes(), "sign_up_form", turn(3), at(0)).unwrap();
         assert!(matches!(next, Take::Job(_)));
         drop(outbox);
         outbox = Outbox::open(state.path()).unwrap();
     }
     assert!(outbox.begin_account_call("contact_lists", 3, at(0)).unwrap().is_some());
-    assert!(matches!(outbox.take(&routes(), "sign_up_form", 3, at(0)).unwrap(), Take::Spent));
+    assert!(matches!(
+        outbox.take(&routes(), "sign_up_form", turn(3), at(0)).unwrap(),
+        Take::Spent(Rank::Live)
+    ));
     assert_eq!(outbox.begin_account_call("contact_lists", 3, at(0)).unwrap(), None);
     assert_eq!(outbox.calls_today(at(0)).unwrap(), 3);
     let tomorrow = at(0).checked_add(Duration::from_hours(24)).unwrap();
-    assert!(matches!(take_within(&mut outbox, 3, tomorrow), Take::Job(_)));
+    assert!(matches!(take_within(&mut outbox, turn(3), tomorrow), Take::Job(_)));
+}
+
+/// So many people, none of whom is in another file.
+fn people(count: usize, name: &str) -> Vec<Reading> {
+    (0..count).map(|n| reading(n as u64 + 2, &format!("{name}{n}@example.org"), "P")).collect()
+}
+
+/// Whom the next calls are about, by the first letter of their addresses.
+fn called(outbox: &mut Outbox, turn: Turn, calls: usize, now: Timestamp) -> String {
+    (0..calls)
+        .map(|_| match take_within(outbox, turn, now) {
+            Take::Job(job) => {
+                let letter = job.contact().email().key().chars().next().unwrap();
+                settle(outbox, *job, &created(), now);
+                letter
+            }
+            Take::Spent(Rank::Live) => 'L',
+            Take::Spent(Rank::Backlog) => 'B',
+            _ => '-',
+        })
+        .collect()
+}
+
+#[test]
+fn a_small_file_goes_before_a_large_one_that_came_earlier_unless_it_is_the_backlogs_turn() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, &people(LIVE_ROWS + 1, "b"), at(0));
+    record(&mut outbox, &people(3, "l"), at(1));
+    assert_eq!(called(&mut outbox, turn(ENOUGH), 1, at(2)), "l");
+    let backlog_first = Turn { first: Rank::Backlog, ..turn(ENOUGH) };
+    assert_eq!(called(&mut outbox, backlog_first, 1, at(2)), "b");
+    assert_eq!(called(&mut outbox, turn(ENOUGH), 4, at(2)), "llbb");
+    // Also what the large file queued before anybody could know that it is large.
+    record(&mut outbox, &people(1, "m"), at(3));
+    assert_eq!(
+        called(&mut outbox, turn(ENOUGH), LIVE_ROWS - 1, at(4)),
+        format!("m{}", "b".repeat(LIVE_ROWS - 2))
+    );
+    assert_eq!(called(&mut outbox, turn(ENOUGH), 1, at(4)), "-");
+}
+
+#[test]
+fn a_large_file_of_which_little_is_new_is_live() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, &people(LIVE_ROWS, "a"), at(0));
+    assert_eq!(called(&mut outbox, turn(ENOUGH), LIVE_ROWS, at(0)), "a".repeat(LIVE_ROWS));
+    record(&mut outbox, &people(LIVE_ROWS + 1, "b"), at(1));
+    record(&mut outbox, &people(LIVE_ROWS + 9, "a"), at(2));
+    assert_eq!(called(&mut outbox, turn(ENOUGH), 10, at(3)), "aaaaaaaaab");
+}
+
+#[test]
+fn the_backlog_leaves_a_share_of_the_day_to_live_rows() {
+    let (_state, mut outbox) = open();
+    record(&mut outbox, &people(LIVE_ROWS + 1, "b"), at(0));
+    let turn = Turn { first: Rank::Live, live_calls: 6, backlog_calls: Some(4) };
+    assert_eq!(called(&mut outbox, turn, 5, at(1)), "bbbbB");
+    record(&mut outbox, &people(3, "l"), at(2));
+    assert_eq!(called(&mut outbox, turn, 3, at(3)), "llL");
+    let live_only = Turn { backlog_calls: None, ..turn };
+    assert_eq!(outbox.due(&routes(), live_only, at(3)).unwrap(), Due::Now);
+    let tomorrow = at(0).checked_add(Duration::from_hours(24)).unwrap();
+    assert_eq!(called(&mut outbox, live_only, 2, tomorrow), "l-");
+    assert_eq!(called(&mut outbox, turn, 2, tomorrow), "bb");
 }
 
 #[test]

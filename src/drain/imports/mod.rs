@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::calls::{Landed, is_throttled};
 use super::gate::plus;
 use super::lanes::BulkLane;
+use super::turns::allowance;
 use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{
@@ -216,13 +217,16 @@ impl<A: Account> Drain<A> {
         lanes: &[BulkLane],
         now: Timestamp,
     ) -> Result<Step, OutboxError> {
+        if let Some(until) = self.turns.backlog_waits_until(now) {
+            return Ok(Step::Idle { until: Some(until) });
+        }
         if let Some(idle) = self.must_wait(now).await? {
             return Ok(idle);
         }
         let Some(question) = self.question(import, imports, lanes, now).await? else {
             return Ok(Step::Worked);
         };
-        let allowance = self.allowance_of_the_backlog();
+        let allowance = allowance(self.parts.limits.per_day);
         let call = match &question {
             Question::Post(import, _) => {
                 let id = import.id;
@@ -239,7 +243,10 @@ impl<A: Account> Drain<A> {
                     .await?
             }
         };
-        let Some(call) = call else { return self.day_is_spent(now).await };
+        let Some(call) = call else {
+            let until = Some(self.backlog_is_spent(now).await?);
+            return Ok(Step::Idle { until });
+        };
         self.bulk.busy = true;
         let departure = self.pace.leave(monotonic());
         let account = Arc::clone(&self.parts.account);

@@ -104,6 +104,8 @@ CREATE TABLE entry (
     state       TEXT    NOT NULL CHECK (state IN ('queued', 'sending', 'delivered', 'unchanged', 'rejected', 'held')),
     -- What exactly became of it: created, updated, imported, unchanged, duplicate.
     outcome     TEXT,
+    -- 0: of a file that queues few rows, which somebody waits for. 1: of the backlog.
+    rank        INTEGER NOT NULL DEFAULT 0 CHECK (rank IN (0, 1)),
     -- When to try; NULL while an older row of the same address is before it.
     due_at      INTEGER,
     attempts    INTEGER NOT NULL DEFAULT 0,
@@ -120,8 +122,8 @@ CREATE TABLE entry (
     CHECK ((state = 'held') = (held_because IS NOT NULL))
 ) STRICT;
 
--- The drain's question: what is due on a route that can be sent?
-CREATE INDEX entry_due ON entry (route, due_at, id) WHERE state = 'queued' AND due_at IS NOT NULL;
+-- The drain's question: what is due on a route that can be sent, of those who go first and of the backlog?
+CREATE INDEX entry_due ON entry (route, rank, due_at, id) WHERE state = 'queued' AND due_at IS NOT NULL;
 -- The plan's questions: does an older row of this address still wait, was it in this file before? And the operator's:
 -- where did it come from? One index for all three, because it is most of the cost of taking a row in; whoever asks for
 -- waiting rows begins at the first row of the oldest file that has any (file_waiting).
