@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::carry::Carried;
 use super::client::{Client, failed, lost};
+use super::refusal::Endpoint;
 use super::wire::{self, Raw};
 use super::{Reply, Trace};
 
@@ -75,7 +76,8 @@ impl Client {
         match self.send(request.bearer_auth(token.secret.expose_secret())).await {
             Ok(Carried { status, body, date, .. }) => {
                 let raw = Raw { status: status.as_u16(), body: &body, generation: token.generation };
-                let reply = wire::interpret(raw, |body| read(&serde_json::from_slice(body).ok()?));
+                let reply =
+                    wire::interpret(raw, Endpoint::Other, |body| read(&serde_json::from_slice(body).ok()?));
                 (reply, date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok()).map(|at| at.timestamp()))
             }
             Err((fate, words)) => (failed(fate, words), None),

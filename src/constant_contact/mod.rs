@@ -8,6 +8,7 @@ mod carry;
 mod client;
 mod import;
 mod look;
+mod refusal;
 mod wire;
 
 use std::{collections::BTreeMap, future::Future, time::Duration};

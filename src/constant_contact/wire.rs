@@ -1,4 +1,4 @@
-//! Bytes to meaning: what a status, a content type and a body say.
+//! Bytes to meaning: what a status, a content type and a body say. What a refusal means is a table of its own (`refusal`).
 //!
 //! Pure. Promises one meaning for every answer, in any of the four shapes of error body and on any status, and that a
 //! success is believed only when the field that proves it is there.
@@ -9,39 +9,11 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::refusal::{Endpoint, Means, complaint, means, refusal, words};
 use super::{
     Activities, Activity, Answer, ContactsPage, Page, Passing, Progress, Reply, RetryAfter, Shown, SignedUp,
     Tally, Trace,
 };
-
-/// The longest piece of somebody else's words that the history keeps.
-const WORDS_KEPT: usize = 300;
-/// `error_key` of the limit per second.
-const THROTTLED: &str = "throttled";
-/// `error_key` of the limit per day.
-const QUOTA: &str = "quota_exceeded";
-/// What the message of the third limit says in every wording that is known.
-const QUEUED_ACTIVITIES: &str = "queued activities";
-
-/// The service's names of a contact's fields, and ours. The longer one stands before one that it contains.
-const FIELDS: [(&str, &str); 16] = [
-    ("email_address", "email"),
-    ("first_name", "first_name"),
-    ("last_name", "last_name"),
-    ("job_title", "job_title"),
-    ("company_name", "company_name"),
-    ("phone_number", "phone_number"),
-    ("anniversary", "anniversary"),
-    ("birthday_month", "birthday_month"),
-    ("birthday_day", "birthday_day"),
-    ("postal_code", "postal_code"),
-    ("country", "country"),
-    ("street_address", "street"),
-    ("street", "street"),
-    ("custom_field", "custom_fields"),
-    ("email address", "email"),
-    ("invalid email", "email"),
-];
 
 /// An answer as it came.
 #[derive(Debug, Clone, Copy)]
@@ -62,21 +34,6 @@ pub(super) fn retry_after(header: &str) -> Option<RetryAfter> {
     Some(RetryAfter::At(date.timestamp()))
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct ErrorBody {
-    error_key: Option<String>,
-    #[serde(alias = "message")]
-    error_message: Option<String>,
-}
-
-/// What an error body says, whatever its shape.
-struct Complaint {
-    key: Option<String>,
-    message: Option<String>,
-    /// The service itself spoke, not something between it and us.
-    by_the_service: bool,
-}
-
 #[derive(Deserialize)]
 struct SignUpBody {
     contact_id: Option<String>,
@@ -85,7 +42,7 @@ struct SignUpBody {
 
 /// What a sign-up's answer means.
 pub(super) fn sign_up(raw: Raw<'_>) -> Reply<SignedUp> {
-    interpret(raw, |body| {
+    interpret(raw, Endpoint::SignUp, |body| {
         let body: SignUpBody = serde_json::from_slice(body).ok()?;
         let contact_id = body.contact_id.filter(|id| !id.is_empty())?;
         // The status says it as well; the word is there for proxies that change the status.
@@ -96,7 +53,7 @@ pub(super) fn sign_up(raw: Raw<'_>) -> Reply<SignedUp> {
 
 /// What a page of lists or custom fields means.
 pub(super) fn page(raw: Raw<'_>, things: &str, id: &str) -> Reply<Page> {
-    interpret(raw, |body| {
+    interpret(raw, Endpoint::Other, |body| {
         let body: Value = serde_json::from_slice(body).ok()?;
         let items = body.get(things)?.as_array()?;
         let items = items.iter().map(|thing| Some((text(thing, id)?, text(thing, "name")?)));
@@ -104,23 +61,30 @@ pub(super) fn page(raw: Raw<'_>, things: &str, id: &str) -> Reply<Page> {
     })
 }
 
+/// What the answer to the making of a list means: its id.
+pub(super) fn list(raw: Raw<'_>) -> Reply<String> {
+    interpret(raw, Endpoint::Other, |body| {
+        text(&serde_json::from_slice(body).ok()?, "list_id").filter(|id| !id.is_empty())
+    })
+}
+
 /// What the answer to a bulk import means: the job's id.
 pub(super) fn import(raw: Raw<'_>) -> Reply<Activity> {
-    interpret(raw, |body| one_activity(&serde_json::from_slice(body).ok()?))
+    interpret(raw, Endpoint::Import, |body| one_activity(&serde_json::from_slice(body).ok()?))
 }
 
 /// What the answer about one bulk job means.
 pub(super) fn activity(raw: Raw<'_>) -> Reply<Option<Activity>> {
-    if raw.status == 404 && complaint(raw.body).by_the_service {
+    if means(Endpoint::Job, raw.status, &complaint(raw.body)) == Means::Gone {
         let trace = Trace { status: Some(raw.status), ..Trace::default() };
         return Reply { answer: Answer::Done(None), trace };
     }
-    interpret(raw, |body| one_activity(&serde_json::from_slice(body).ok()?).map(Some))
+    interpret(raw, Endpoint::Job, |body| one_activity(&serde_json::from_slice(body).ok()?).map(Some))
 }
 
 /// What a page of bulk jobs means.
 pub(super) fn activities(raw: Raw<'_>) -> Reply<Activities> {
-    interpret(raw, |body| {
+    interpret(raw, Endpoint::Other, |body| {
         let body: Value = serde_json::from_slice(body).ok()?;
         let items = body.get("activities")?.as_array()?.iter().map(one_activity);
         Some(Activities { items: items.collect::<Option<_>>()?, next: next(&body) })
@@ -151,7 +115,7 @@ fn one_activity(body: &Value) -> Option<Activity> {
 
 /// What a page of contacts means. Contacts without an address (telephone numbers have some) are passed over.
 pub(super) fn contacts(raw: Raw<'_>) -> Reply<ContactsPage> {
-    interpret(raw, |body| {
+    interpret(raw, Endpoint::Other, |body| {
         let body: Value = serde_json::from_slice(body).ok()?;
         let items = body.get("contacts")?.as_array()?.iter().filter_map(|contact| {
             let email = contact.get("email_address")?;
@@ -192,7 +156,11 @@ fn next(body: &Value) -> Option<String> {
     body.pointer("/_links/next/href").and_then(Value::as_str).map(str::to_owned)
 }
 
-pub(super) fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -> Reply<T> {
+pub(super) fn interpret<T>(
+    raw: Raw<'_>,
+    endpoint: Endpoint,
+    success: impl Fn(&[u8]) -> Option<T>,
+) -> Reply<T> {
     if matches!(raw.status, 200..=299) {
         let trace = Trace { status: Some(raw.status), ..Trace::default() };
         return match success(raw.body) {
@@ -207,82 +175,10 @@ pub(super) fn interpret<T>(raw: Raw<'_>, success: impl Fn(&[u8]) -> Option<T>) -
         };
     }
     let complaint = complaint(raw.body);
-    let answer = refusal(raw, &complaint);
+    let answer = refusal(endpoint, raw, &complaint);
     let message = complaint.message.or_else(|| Some(words(raw.body)).filter(|words| !words.is_empty()));
     let trace = Trace { status: Some(raw.status), error_key: complaint.key, message, retry_after: None };
     Reply { answer, trace }
-}
-
-fn refusal<T>(raw: Raw<'_>, complaint: &Complaint) -> Answer<T> {
-    let reason = || {
-        let words = complaint.message.clone().unwrap_or_else(|| words(raw.body));
-        if words.is_empty() { format!("HTTP {}", raw.status) } else { words }
-    };
-    match raw.status {
-        401 => Answer::LoginNeeded { generation: raw.generation },
-        403 => Answer::Forbidden { reason: reason() },
-        409 => Answer::Later(Passing::Conflict),
-        429 => limit(complaint),
-        408 | 425 | 500..=599 => Answer::Later(Passing::Server),
-        400 | 404 if names_a_list(complaint) => Answer::List { reason: reason() },
-        400 | 422 if complaint.by_the_service => Answer::Never { field: field(complaint), reason: reason() },
-        // A sign-up names nothing that could be unknown but its lists; a page names nothing at all.
-        404 if complaint.by_the_service => Answer::List { reason: reason() },
-        // Something between the service and us spoke: the service has not judged the row.
-        400 | 404 | 422 => Answer::Later(Passing::Rubbish),
-        // A redirect is never part of this API: a login or maintenance page stands in front of it.
-        300..=399 => Answer::Later(Passing::Rubbish),
-        _ => Answer::Hold { reason: format!("HTTP {}: {}", raw.status, reason()) },
-    }
-}
-
-fn limit<T>(complaint: &Complaint) -> Answer<T> {
-    let message = complaint.message.as_deref().unwrap_or_default().to_lowercase();
-    match complaint.key.as_deref() {
-        Some(QUOTA) => Answer::Quota,
-        Some(THROTTLED) => Answer::Later(Passing::Throttled),
-        _ if message.contains(QUEUED_ACTIVITIES) => Answer::Later(Passing::QueueFull),
-        _ if message.contains("limit exceeded") => Answer::Quota,
-        _ if message.contains("too many requests") => Answer::Later(Passing::Throttled),
-        _ => Answer::Later(Passing::UnknownLimit),
-    }
-}
-
-/// Reads the array, the object, and the gateway's object; a page or nothing is none of them.
-fn complaint(body: &[u8]) -> Complaint {
-    let one = serde_json::from_slice::<ErrorBody>(body).map(|one| vec![one]);
-    let all = serde_json::from_slice::<Vec<ErrorBody>>(body).or(one).unwrap_or_default();
-    let join = |parts: Vec<String>| Some(parts.join("; ")).filter(|joined| !joined.is_empty());
-    Complaint {
-        key: all.iter().find_map(|error| error.error_key.clone()),
-        by_the_service: all.iter().any(|error| error.error_key.is_some()),
-        message: join(all.into_iter().filter_map(|error| error.error_message).collect())
-            .map(|words| clip(&words)),
-    }
-}
-
-fn names_a_list(complaint: &Complaint) -> bool {
-    let message = complaint.message.as_deref().unwrap_or_default().to_lowercase();
-    message.contains("list_membership") || message.contains("list_id") || message.contains("contact list")
-}
-
-/// The first field of ours that the service's words name.
-fn field(complaint: &Complaint) -> Option<String> {
-    let message = complaint.message.as_deref()?.to_lowercase();
-    let named = FIELDS.iter().filter_map(|(theirs, ours)| Some((message.find(theirs)?, *ours)));
-    named.min_by_key(|(place, _)| *place).map(|(_, ours)| ours.to_owned())
-}
-
-fn words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    clip(&text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn clip(words: &str) -> String {
-    match words.char_indices().nth(WORDS_KEPT) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.to_owned(),
-    }
 }
 
 #[cfg(test)]
