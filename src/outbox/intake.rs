@@ -3,7 +3,7 @@
 //! Promises all or nothing: an [`Intake`] that is dropped leaves no trace. Memory stays that of one chunk, however long
 //! the file is.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use jiff::Timestamp;
 use rusqlite::{Transaction, TransactionBehavior, params};
@@ -12,6 +12,7 @@ use super::consent::{Ending, end_of_file};
 use super::delivered::last_given;
 use super::files::Counts;
 use super::rank::Ranking;
+use super::replace::{self, Newer};
 use super::{Outbox, OutboxError, Result, explain, millis, notes, one, signed, timestamp};
 use crate::contact::{Contact, Evidence, Rejection};
 use crate::plan::{Amendment, Destination, Earlier, Fate, Known, Plan, PlannedRow};
@@ -167,6 +168,14 @@ impl Intake<'_> {
             .query_row([amendment.entry], |row| row.get(0))?;
         let (state, outcome, due_at) = self.place(amendment.destination);
         let consent_at = self.consent_at(&amendment.contact);
+        let mut contact = Cow::Borrowed(&amendment.contact);
+        if amendment.destination == Destination::Behind {
+            let line = replace::line_of(&self.transaction, amendment.entry)?;
+            if let Some((merged, note)) = self.join_older(line, &amendment.contact)? {
+                contact = Cow::Owned(merged);
+                note.iter().try_for_each(|note| notes::add_once(&self.transaction, amendment.entry, note))?;
+            }
+        }
         let touched = self
             .transaction
             .prepare_cached(
@@ -176,8 +185,8 @@ impl Intake<'_> {
             )?
             .execute(params![
                 amendment.entry,
-                json(&amendment.contact)?,
-                amendment.contact.digest(),
+                json(&contact)?,
+                contact.digest(),
                 state,
                 outcome,
                 due_at,
@@ -217,7 +226,27 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// Gives older rows of the address that wait what this one says, and says what it is to hold itself, with a note.
+    fn join_older(
+        &mut self,
+        line: u64,
+        contact: &Contact,
+    ) -> rusqlite::Result<Option<(Contact, Option<String>)>> {
+        let Some(from) = self.first_waiting else { return Ok(None) };
+        let (file, route, older) = (self.file.name.as_str(), self.route, (from, self.first_entry));
+        let merged = replace::replace(&self.transaction, &Newer { file, line, route, contact, older })?;
+        Ok(merged.map(|merged| {
+            self.ranking.joined(merged.first);
+            (merged.contact, merged.note)
+        }))
+    }
+
     fn insert_contact(&mut self, line: u64, contact: &Contact, to: Destination) -> rusqlite::Result<()> {
+        let joined = if to == Destination::Behind { self.join_older(line, contact)? } else { None };
+        let (contact, note) = match &joined {
+            Some((merged, note)) => (merged, note.as_deref()),
+            None => (contact, None),
+        };
         let (state, outcome, due_at) = self.place(to);
         let consent_at = self.consent_at(contact);
         let touched = self
@@ -244,6 +273,7 @@ impl Intake<'_> {
         *self.count(state, outcome) += 1;
         one(touched)?;
         let entry = self.transaction.last_insert_rowid();
+        note.map_or(Ok(()), |note| notes::add_once(&self.transaction, entry, note))?;
         if state == "queued" { self.ranking.queued(&self.transaction, entry) } else { Ok(()) }
     }
 
@@ -342,6 +372,7 @@ impl Intake<'_> {
             ],
         )?;
         one(touched)?;
+        self.ranking.finish(&self.transaction)?;
         self.transaction.commit()?;
         Ok(self.id)
     }
@@ -351,7 +382,7 @@ impl Intake<'_> {
     }
 }
 
-fn json(contact: &Contact) -> rusqlite::Result<String> {
+pub(super) fn json(contact: &Contact) -> rusqlite::Result<String> {
     serde_json::to_string(contact).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 

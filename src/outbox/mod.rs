@@ -19,6 +19,7 @@ mod opt_outs;
 mod prune;
 mod queue;
 mod rank;
+mod replace;
 mod samples;
 mod summary;
 mod teller;

@@ -33,6 +33,14 @@ pub(super) fn add(
     one(touched)
 }
 
+/// Adds a note about a row as a whole, unless the row has it already.
+pub(super) fn add_once(transaction: &Connection, entry: i64, reason: &str) -> rusqlite::Result<()> {
+    if of_entry(transaction, entry)?.iter().any(|note| note.reason == reason) {
+        return Ok(());
+    }
+    add(transaction, entry, None, reason)
+}
+
 /// The notes on one row, in order.
 pub(super) fn of_entry(connection: &Connection, entry: i64) -> rusqlite::Result<Vec<Note>> {
     let mut notes =

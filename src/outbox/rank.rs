@@ -65,6 +65,8 @@ impl Turn {
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
     live: Vec<i64>,
+    /// Rows of older files that go with what a row of this one says.
+    joined: Vec<i64>,
     many: bool,
 }
 
@@ -84,12 +86,27 @@ impl Ranking {
             return Ok(());
         }
         self.many = true;
+        self.joined = Vec::new();
         self.live.drain(..).try_for_each(|entry| set(transaction, entry, Rank::Backlog))
     }
 }
 
+impl Ranking {
+    /// A row of an older file goes with what a row of this one says.
+    pub(super) fn joined(&mut self, older: i64) {
+        if !self.many {
+            self.joined.push(older);
+        }
+    }
+
+    /// At the end of a file that stayed small: what its rows joined is as live as they are.
+    pub(super) fn finish(self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        self.joined.into_iter().try_for_each(|entry| set(transaction, entry, Rank::Live))
+    }
+}
+
 /// Ranks a row anew.
-pub(super) fn set(transaction: &Transaction<'_>, entry: i64, rank: Rank) -> rusqlite::Result<()> {
+fn set(transaction: &Transaction<'_>, entry: i64, rank: Rank) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE entry SET rank = ?2 WHERE id = ?1")?
         .execute(params![entry, rank.number()])
