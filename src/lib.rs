@@ -26,7 +26,8 @@
 //!
 //! When the last row of a file is settled, `inbox` writes its receipt. [`daemon`] starts the two loops, stops them in
 //! order, swaps their configuration, and reports the health to those who do not ask; [`cli`] translates arguments, signals
-//! and exit statuses; [`status`] reads what the loops wrote down, and [`web`] shows it.
+//! and exit statuses; [`status`] reads what the loops wrote down, and [`web`] shows it; [`forecast`] says when what waits
+//! will be delivered.
 //!
 //! # What always holds
 //!
@@ -66,6 +67,8 @@ pub mod oauth;
 pub mod daemon;
 
 pub mod config;
+
+pub mod forecast;
 
 pub mod clock;
 

@@ -23,7 +23,7 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
 ];
 
 /// Pure rooms, and what they must not touch.
-const PURE: [&str; 26] = [
+const PURE: [&str; 29] = [
     "contact/mod.rs",
     "contact/email.rs",
     "contact/dates.rs",
@@ -33,6 +33,8 @@ const PURE: [&str; 26] = [
     "inbox/spellings.rs",
     "plan.rs",
     "drain/verdict.rs",
+    "drain/turns.rs",
+    "forecast.rs",
     "drain/pace.rs",
     "drain/outage.rs",
     "drain/lanes.rs",
@@ -50,6 +52,7 @@ const PURE: [&str; 26] = [
     "inbox/settle.rs",
     "inbox/stuck.rs",
     "constant_contact/wire.rs",
+    "constant_contact/refusal.rs",
 ];
 const NOT_PURE: [&str; 9] = [
     "tokio",

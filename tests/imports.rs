@@ -136,6 +136,71 @@ fn an_import_whose_answer_was_lost_is_found_and_not_posted_again() {
 }
 
 #[test]
+fn several_imports_are_asked_after_with_one_call() {
+    const JOBS: usize = 5;
+    let lists: Vec<String> = (0..JOBS).map(|number| format!("List {number}")).collect();
+    let mut bench = Bench::with(|settings| {
+        (settings.requests_per_second, settings.requests_per_day) = (common::UNLIMITED, common::UNLIMITED);
+        settings.lists.clone_from(&lists);
+        settings.polls_until_done = 12;
+    });
+    let folders: Vec<String> = (0..JOBS).map(|number| format!("f{number}")).collect();
+    let routes: Vec<_> = folders.iter().zip(&lists).map(|(folder, list)| (&**folder, &**list)).collect();
+    bench.route(&routes);
+    bench.configure("delivery", "linger = \"0s\"");
+    for (number, folder) in folders.iter().enumerate() {
+        bench.implicit(folder);
+        bench.drop_file(&format!("{folder}/{number}.csv"), table(number * 10, 3));
+    }
+    run_until_answered(&mut bench, JOBS);
+    let (posts, polls) =
+        bench.account(|world| (world.calls("contacts_json_import"), world.calls("activities")));
+    assert_eq!(posts, JOBS as u64);
+    // Each job ends with its twelfth poll; those that were posted first are asked after alone once or twice.
+    assert!((12..=24).contains(&polls), "{polls} calls for {JOBS} jobs of twelve polls each");
+}
+
+#[test]
+fn a_nightly_export_costs_what_changed_in_it() {
+    const ROWS: usize = 50_000;
+    let mut bench = bulk();
+    bench.drop_file("monday.csv", table(0, ROWS));
+    run_until_answered(&mut bench, 1);
+    let calls = |bench: &Bench| {
+        let names = ["contacts_json_import", "activities", "contacts", "contact_lists", "sign_up_form"];
+        bench.account(|world| names.map(|name| world.calls(name)))
+    };
+    let monday = calls(&bench);
+    assert_eq!(monday[0], 2, "two imports hold all rows");
+    let mut tuesday = table(0, ROWS);
+    for number in (0..ROWS).step_by(ROWS / 20) {
+        tuesday = tuesday.replace(
+            &format!("\n{},First{number},", address(number)),
+            &format!("\n{},New{number},", address(number)),
+        );
+    }
+    bench.drop_file("tuesday.csv", &tuesday);
+    run_until_answered(&mut bench, 2);
+    assert_eq!(counts(&bench.receipts()["tuesday.csv"]), "49980 unchanged, 20 imported");
+    let now = calls(&bench);
+    let since: Vec<u64> = now.iter().zip(monday).map(|(now, before)| now - before).collect();
+    assert_eq!((since[0], since[2], since[3], since[4]), (1, 0, 0, 0), "{since:?}");
+    assert!((1..=5).contains(&since[1]), "{} polls", since[1]);
+    bench.account(|world| {
+        assert_eq!(world.contact(&address(2500)).unwrap().details["first_name"], "New2500");
+        assert_eq!(world.contact(&address(2501)).unwrap().details["first_name"], "First2501");
+    });
+    // One call for each row that changed, where each has its own; not one more.
+    bench.drop_file("wednesday.csv", tuesday.replace(",New", ",Newer"));
+    bench.explicit(".");
+    run_until_answered(&mut bench, 3);
+    assert_eq!(counts(&bench.receipts()["wednesday.csv"]), "20 updated, 49980 unchanged");
+    let last = calls(&bench);
+    let since: Vec<u64> = last.iter().zip(now).map(|(now, before)| now - before).collect();
+    assert_eq!(since, [0, 0, 0, 0, 20]);
+}
+
+#[test]
 fn a_kill_while_the_account_imports_costs_nothing() {
     let mut bench = bulk();
     bench.configure("delivery", "linger = \"0s\"");

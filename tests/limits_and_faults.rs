@@ -132,6 +132,28 @@ fn of_a_day_that_ends_in_the_middle_of_everything_only_the_reserve_is_used_and_t
 }
 
 #[test]
+fn a_file_that_will_take_days_is_said_at_once_with_the_day() {
+    let mut bench = Bench::new();
+    bench.configure("api", "requests_per_day = 100");
+    bench.drop_file("a.csv", table(0, 300));
+    bench.start();
+    bench.wait_until("the warning", |bench| {
+        bench.log().contains("300 rows with explicit consent wait, a call each: the day's calls last until ")
+    });
+    bench.wait_until("the day's calls", |bench| bench.account(World::all_calls) == 95);
+    let status = bench.status();
+    assert_eq!(status["health"], "waiting", "{status}");
+    let done: jiff::Timestamp = status["api"]["forecast_done_at"].as_str().unwrap().parse().unwrap();
+    let hours = done.duration_since(jiff::Timestamp::now()).as_hours();
+    // Two or three midnights from now.
+    assert!((24..=72).contains(&hours), "{hours}");
+    let screen = common::text(&bench.command(&["status"]).stdout);
+    let day = done.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d").to_string();
+    assert!(screen.contains(&format!("  forecast   what waits is delivered about {day} ")), "{screen}");
+    bench.stop();
+}
+
+#[test]
 fn a_sign_up_overtakes_a_backlog_of_hours() {
     let mut bench = Bench::with(|_| ());
     // At four calls a second this would take longer than anybody waits here.
@@ -229,6 +251,58 @@ fn a_burst_of_every_fault_costs_no_row() {
             "{statuses:?}"
         );
     });
+}
+
+#[test]
+fn a_retry_after_is_heeded_in_both_its_forms() {
+    for form in ["retry_after", "retry_after_date"] {
+        let mut bench = Bench::new();
+        bench.sandbox.fault("throttled@sign_up_form=once").unwrap();
+        bench.sandbox.fault(&format!("{form}=always")).unwrap();
+        bench.drop_file("a.csv", table(0, 1));
+        let inside = bench.start_inside();
+        bench.wait_until("the refusal", |bench| bench.sign_up_calls() == 1);
+        let calls = bench.account(World::all_calls);
+        inside.advance(&bench, Duration::from_secs(25));
+        assert_silence(&mut bench, calls);
+        inside.advance(&bench, Duration::from_secs(10));
+        bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
+        inside.stop(&bench);
+        assert_eq!(bench.sign_up_calls(), 2, "{form}");
+    }
+}
+
+#[test]
+fn no_address_is_tried_more_than_four_times_in_any_24_hours_also_after_restarts() {
+    let mut bench = Bench::new();
+    bench.sandbox.fault("lost@sign_up_form=share:0.5").unwrap();
+    bench.sandbox.fault("500@sign_up_form=always").unwrap();
+    bench.drop_file("a.csv", table(0, 1));
+    let mut gone = Duration::ZERO;
+    for calls in [2, 4, 5, 9] {
+        let inside = bench.start_inside();
+        inside.clock.advance(gone);
+        bench.wait_until("further tries", |bench| {
+            gone += STRIDE * 10;
+            inside.advance(bench, STRIDE * 10);
+            bench.sign_up_calls() >= calls
+        });
+        inside.stop(&bench);
+    }
+    let told = bench.command(&["explain", &address(0), "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let calls = &told["entries"][0]["calls"];
+    let times: Vec<jiff::Timestamp> = calls
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| call["started_at"].as_str().unwrap().parse().unwrap())
+        .collect();
+    assert!(times.len() >= 9, "{told}");
+    for five in times.windows(5) {
+        let hours = five[4].duration_since(five[0]).as_secs_f64() / 3600.0;
+        assert!(hours >= 24.0, "five tries within {hours} hours: {times:?}");
+    }
 }
 
 #[test]

@@ -56,6 +56,108 @@ fn a_revoked_authorization_is_said_and_keeps_the_rows() {
 }
 
 #[test]
+fn a_list_that_is_missing_is_made_once_where_that_is_wanted_whatever_gets_lost() {
+    for fault in ["", "lost@contact_lists=nth:2", "cut@contact_lists=nth:2", "500@contact_lists=nth:2"] {
+        let mut bench = Bench::new();
+        bench.configure("delivery", "create_lists = true");
+        bench.route(&[(".", "Newsletter"), ("fans", "Fan Club"), ("more", "fan club")]);
+        bench.drop_file("fans/a.csv", table(0, 2));
+        bench.drop_file("more/b.csv", table(2, 2));
+        if !fault.is_empty() {
+            bench.sandbox.fault(fault).unwrap();
+        }
+        let inside = bench.start_inside();
+        bench.wait_until("the receipts", |bench| {
+            inside.advance(bench, Duration::from_secs(15));
+            bench.receipts().len() == 2
+        });
+        inside.stop(&bench);
+        bench.account(|world| {
+            assert_eq!(world.members("Fan Club").len(), 4, "{fault}");
+            assert_eq!(world.list_names(), ["Newsletter", "Fan Club"], "{fault}");
+        });
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_made_stops_its_route_only() {
+    let mut bench = Bench::new();
+    bench.configure("delivery", "create_lists = true");
+    let long = "x".repeat(256);
+    bench.route(&[(".", "Newsletter"), ("long", &long)]);
+    bench.drop_file("a.csv", table(0, 2));
+    bench.drop_file("long/b.csv", table(2, 2));
+    let said = bench.run_once(78);
+    assert!(said.contains("and it could not be made: name is too long"), "{said}");
+    assert_eq!(bench.account(World::contact_count), 2);
+}
+
+#[test]
+fn a_list_that_the_account_refuses_holds_its_route_and_the_others_go_on() {
+    let mut bench = Bench::with(|settings| {
+        (settings.requests_per_second, settings.requests_per_day) = (common::UNLIMITED, common::UNLIMITED);
+        settings.lists.push("Members".to_owned());
+    });
+    bench.route(&[(".", "Newsletter"), ("members", "Members")]);
+    bench.drop_file("a.csv", table(0, 1));
+    bench.run_once(0);
+    // Somebody deletes a list that was read before.
+    bench.sandbox.change(|world| world.remove_list("Members"));
+    let inside = bench.start_inside();
+    bench.drop_file("members/b.csv", table(1, 300));
+    bench.wait_until("the refusal", |bench| bench.status()["health"] == "attention");
+    let reason = bench.status()["reason"].to_string();
+    assert!(reason.contains("route `members`: the account "), "{reason}");
+    bench.drop_file("c.csv", table(400, 20));
+    bench.wait_until("the other route", |bench| bench.receipts().contains_key("c.csv"));
+    // A few calls were under way: the others of the route were not even tried.
+    let refused: u64 = bench.account(|world| {
+        world.calls_by_status().iter().filter(|((_, status), _)| *status == 404).map(|(_, n)| n).sum()
+    });
+    assert!((1..=8).contains(&refused), "{refused} calls were refused");
+    // Custom fields and lists are read again when one is unknown.
+    bench.sandbox.change(|world| world.add_list("Members"));
+    bench.wait_until("the route goes on", |bench| {
+        inside.advance(bench, Duration::from_secs(15));
+        bench.receipts().len() == 3
+    });
+    inside.stop(&bench);
+    assert_eq!(counts(&bench.receipts()["b.csv"]), "300 created");
+    bench.account(|world| assert_eq!(world.members("Members").len(), 300));
+}
+
+#[test]
+fn a_field_that_the_account_refuses_is_left_out_and_said_or_refuses_its_row() {
+    let rows = "email,first_name,last_name\nann@example.org,A. N.,Other\njoe@example.org,Joe,Doe\n";
+    let mut bench = Bench::new();
+    bench.sandbox.fault("strict_names=always").unwrap();
+    bench.drop_file("a.csv", rows);
+    bench.run_once(65);
+    let receipt = &bench.receipts()["a.csv"];
+    assert_eq!(counts(receipt), "1 created, 1 rejected");
+    assert_eq!(receipt["rejected"][0]["field"], "first_name");
+
+    bench.configure("inbox", "on_bad_field = \"drop\"");
+    bench.drop_file("b.csv", rows);
+    bench.run_once(0);
+    let receipt = &bench.receipts()["b.csv"];
+    assert_eq!(counts(receipt), "1 created, 1 unchanged");
+    let note = &receipt["notes"][0];
+    assert_eq!((note["line"].as_u64(), note["field"].as_str()), (Some(2), Some("first_name")));
+    assert_eq!(note["reason"], "left out: the account refuses it: first_name is invalid");
+    bench.account(|world| {
+        let ann = world.contact("ann@example.org").unwrap();
+        assert_eq!((ann.details.get("first_name"), ann.details["last_name"].as_str()), (None, Some("Other")));
+        assert_eq!(world.calls("sign_up_form"), 4);
+    });
+    // The same export again costs nothing, although not all of it is in the account.
+    bench.drop_file("c.csv", rows);
+    bench.run_once(0);
+    assert_eq!(counts(&bench.receipts()["c.csv"]), "2 unchanged");
+    assert_eq!(bench.sign_up_calls(), 4);
+}
+
+#[test]
 fn a_wrong_list_name_stops_its_route_only() {
     let mut bench = Bench::new();
     bench.route(&[(".", "Newsletter"), ("members", "Newslettr"), ("fans", "Fan Club")]);

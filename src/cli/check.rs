@@ -55,9 +55,6 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     let config = common.config()?;
     let mut findings = Findings::default();
     good("configuration", config.file.display());
-    for words in &config.notes {
-        note("configuration", words);
-    }
     match config.application() {
         Ok(application) if application.client_secret.is_some() => good("application", "with a client secret"),
         Ok(_) => good("application", "without a client secret (PKCE or device)"),

@@ -129,6 +129,9 @@ pub struct InboxSettings {
     pub keep_done: Duration,
 }
 
+/// One call in so many of a day's is left for rows that just come in, for the account's lists and for asking about tokens.
+const RESERVE: u32 = 20;
+
 /// The limits of the application key, or this program's share of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -157,6 +160,8 @@ pub struct Config {
     pub linger: Duration,
     /// How long a row is tried before it is held for a person.
     pub give_up_after: Duration,
+    /// Whether a list that a route names and the account lacks is made there.
+    pub create_lists: bool,
     /// Settled entries leave the outbox after this.
     pub keep_history: Duration,
     /// The program, with its arguments, that tells a person; empty when there is none.
@@ -169,8 +174,6 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The API's address, `…/v3`.
     pub base_url: Url,
-    /// Keys that were set and have no effect in this version, in words.
-    pub notes: Vec<String>,
     application: PublicApplication,
 }
 
@@ -184,6 +187,14 @@ struct PublicApplication {
     authorize_url: Url,
     token_url: Url,
     device_url: Url,
+}
+
+impl Limits {
+    /// What the backlog, with explicit or implicit consent, may use of a day's calls.
+    #[must_use]
+    pub fn backlog_per_day(self) -> u32 {
+        self.per_day - self.per_day / RESERVE
+    }
 }
 
 impl Config {
@@ -203,7 +214,6 @@ impl Config {
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let source = Source { file, text };
         let raw: RawConfig = toml::from_str(text).map_err(|error| source.explain(&error))?;
-        let notes = without_effect(&raw);
         let api = &raw.api;
         let base_url = address(api.base_url.as_ref(), BASE_URL);
         let application = application(&source, &raw.application, api)?;
@@ -226,13 +236,13 @@ impl Config {
             limits: Limits { per_second: api.requests_per_second, per_day: api.requests_per_day },
             linger: raw.delivery.linger.0,
             give_up_after: raw.delivery.give_up_after.0,
+            create_lists: raw.delivery.create_lists,
             keep_history: raw.delivery.keep_history.0,
             on_attention: raw.delivery.on_attention.clone(),
             heartbeat_url: raw.delivery.heartbeat_url.as_ref().map(|address| address.0.clone()),
             listen: raw.metrics.as_ref().map(|metrics| listen(&source, metrics)).transpose()?,
             routes: routes(&source, &raw.route)?,
             base_url,
-            notes,
             application,
         })
     }
@@ -551,15 +561,6 @@ fn encoding(
         );
         source.error_at(label.span().start, problem)
     })
-}
-
-/// Keys that the contract has and this version does not act on yet: said, not swallowed.
-fn without_effect(raw: &RawConfig) -> Vec<String> {
-    let set = [("delivery.create_lists", raw.delivery.create_lists)];
-    set.into_iter()
-        .filter(|(_, set)| *set)
-        .map(|(key, _)| format!("`{key}` has no effect in this version"))
-        .collect()
 }
 
 #[cfg(test)]

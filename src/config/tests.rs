@@ -39,7 +39,6 @@ fn a_small_file_gets_the_defaults_and_relative_paths_start_at_the_file() {
     assert_eq!(config.limits.per_second.get(), 4);
     assert_eq!(config.limits.per_day, 10_000);
     assert_eq!(config.route(".").map(|route| route.lists.clone()), Some(vec!["Newsletter".to_owned()]));
-    assert!(config.notes.is_empty());
 }
 
 #[test]
@@ -92,10 +91,4 @@ fn the_packaged_services_state_is_known_by_its_place_and_nobody_elses_is() {
     {
         assert_eq!(name(other), None, "{other}");
     }
-}
-
-#[test]
-fn keys_without_effect_are_said() {
-    let config = parse(&format!("{GOOD}\n[delivery]\ncreate_lists = true\n")).expect("good");
-    assert_eq!(config.notes, ["`delivery.create_lists` has no effect in this version"]);
 }

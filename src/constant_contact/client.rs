@@ -144,6 +144,11 @@ impl Account for Client {
         self.page(LISTS, LISTS_PER_PAGE, "lists", "list_id", page).await
     }
 
+    async fn create_list(&self, name: &str) -> Reply<String> {
+        let request = self.http.post(self.url(LISTS)).json(&NewList { name });
+        self.call(request, wire::list).await
+    }
+
     async fn custom_fields(&self, page: Option<&str>) -> Reply<Page> {
         self.page(CUSTOM_FIELDS, FIELDS_PER_PAGE, "custom_fields", "custom_field_id", page).await
     }
@@ -243,6 +248,11 @@ impl<'a> SignUpRequest<'a> {
             custom_fields: custom_fields.collect(),
         }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct NewList<'a> {
+    name: &'a str,
 }
 
 #[derive(Debug, Serialize)]

@@ -304,6 +304,9 @@ pub trait Account: Send + Sync + 'static {
     /// A page of the account's lists.
     fn lists(&self, page: Option<&str>) -> impl Future<Output = Reply<Page>> + Send;
 
+    /// Makes a list, and says its id.
+    fn create_list(&self, name: &str) -> impl Future<Output = Reply<String>> + Send;
+
     /// A page of the account's custom fields.
     fn custom_fields(&self, page: Option<&str>) -> impl Future<Output = Reply<Page>> + Send;
 

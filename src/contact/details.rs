@@ -143,6 +143,32 @@ impl Details {
         left_out
     }
 
+    /// Takes a field out by the name that the service's refusals have for it. Says whether there was one.
+    pub(super) fn leave_out(&mut self, field: &str) -> bool {
+        let before = self.clone();
+        let parts = |details: &mut Self, part: fn(&mut StreetAddress) -> &mut Option<String>| {
+            for address in details.street_address.iter_mut().chain(details.addresses.values_mut()) {
+                *part(address) = None;
+            }
+        };
+        match field {
+            "first_name" => self.first_name = None,
+            "last_name" => self.last_name = None,
+            "job_title" => self.job_title = None,
+            "company_name" => self.company_name = None,
+            "phone_number" => (self.phone_number, self.phones) = (None, BTreeMap::new()),
+            "anniversary" => self.anniversary = None,
+            "birthday_month" | "birthday_day" => self.birthday = None,
+            "postal_code" => parts(self, |address| &mut address.postal_code),
+            "country" => parts(self, |address| &mut address.country),
+            "street" => (self.street_address, self.addresses) = (None, BTreeMap::new()),
+            // The service does not say which of them.
+            "custom_fields" => self.custom_fields = BTreeMap::new(),
+            _ => {}
+        }
+        *self != before
+    }
+
     /// Cleans and judges a row's cells. What cannot be used is left out, with a complaint.
     pub(super) fn from_cells(cells: &[(Field, String)], complaints: &mut Vec<Complaint>) -> Self {
         let mut building = Building::default();

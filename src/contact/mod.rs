@@ -97,6 +97,14 @@ impl Contact {
         Self { evidence, ..self }
     }
 
+    /// The same contact without a field, by the name that the service's refusals have for it; `None` where it has none
+    /// such.
+    #[must_use]
+    pub fn without(&self, field: &str) -> Option<Self> {
+        let mut less = self.clone();
+        less.details.leave_out(field).then_some(less)
+    }
+
     /// Hands out the fields that were left out when the contact was made.
     pub fn take_left_out(&mut self) -> Vec<LeftOut> {
         std::mem::take(&mut self.left_out)

@@ -126,7 +126,7 @@ pub async fn serve(
     stop: CancellationToken,
     reload: Arc<Notify>,
 ) -> Result<(), DaemonError> {
-    prepare(&config)?;
+    prepare_folders(&config)?;
     let _instance = Instance::take(&config.state, clock.now())?;
     let mut tokens = tokens(&config, &clock, None)?;
     loop {
@@ -277,7 +277,7 @@ pub async fn run_once(
     wake: Wake,
     stop: CancellationToken,
 ) -> Result<Outcome, DaemonError> {
-    prepare(&config)?;
+    prepare_folders(&config)?;
     let _instance = Instance::take(&config.state, clock.now())?;
     let house = open(&config, &tokens(&config, &clock, None)?, &clock, &wake, &wake)?;
     let before = house.outbox.ask(Outbox::totals).await?;
@@ -290,14 +290,6 @@ pub async fn run_once(
     let after = house.outbox.ask(Outbox::totals).await?;
     history::once(&house.outbox, config.keep_history, clock.now(), &stop).await?;
     Ok(Outcome { before, after, failed_files: inbox.failed_files(), findings: drain.findings() })
-}
-
-/// Says what the configuration has to be told about, and makes the folders.
-fn prepare(config: &Config) -> Result<(), DaemonError> {
-    for note in &config.notes {
-        tracing::warn!("{}: {note}", config.file.display());
-    }
-    prepare_folders(config)
 }
 
 /// The tokens; under a new configuration the same ones, unless it is about another application: a pair that is not on
@@ -341,6 +333,8 @@ fn open(
         limits: config.limits,
         linger: config.linger,
         give_up_after: config.give_up_after,
+        on_bad_field: config.inbox.on_bad_field,
+        create_lists: config.create_lists,
         clock: clock.clone(),
         wake: drain_wake.clone(),
     };

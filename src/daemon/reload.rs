@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
-use super::{DaemonError, prepare};
+use super::{DaemonError, prepare_folders};
 use crate::config::{Config, ConfigError};
 use crate::oauth::Application;
 use crate::outbox::{Health, SharedOutbox};
@@ -53,7 +53,7 @@ fn check(old: &Config) -> Result<Config, DaemonError> {
         }));
     }
     new.application()?;
-    prepare(&new)?;
+    prepare_folders(&new)?;
     Ok(new)
 }
 

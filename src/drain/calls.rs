@@ -2,15 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use tracing::{Instrument, Span, info_span};
 
 use super::Drain;
+use super::gate::plus;
 use super::imports::Asked;
 use super::pace::Departure;
-use super::verdict::{History, verdict};
+use super::verdict::{History, LIST_PAUSE, leaving_out, verdict};
 use crate::clock::monotonic;
+use crate::config::OnBadField;
 use crate::constant_contact::{Account, Answer, ContactsPage, Passing, Reply, SignUp, SignedUp, Trace};
-use crate::outbox::{CallRecord, HeldBecause, Job, OutboxError, Question, Settlement};
+use crate::outbox::{
+    CallRecord, HeldBecause, Job, Obstacle, OutboxError, Question, Settlement,
+};
 
 /// An answered call.
 pub(super) enum Landed {
@@ -121,16 +126,29 @@ impl<A: Account> Drain<A> {
             tried_since: job.tried_since(),
             give_up_after: self.parts.give_up_after,
         };
-        let settlement = verdict(&reply.answer, history, now, rand::random());
-        self.progressed |= !matches!(settlement, Settlement::Later { .. });
-        if matches!(reply.answer, Answer::List { .. }) {
-            self.gate.ask_directory_again(now);
+        let mut settlement = verdict(&reply.answer, history, now, rand::random());
+        if self.parts.on_bad_field == OnBadField::Drop && !job.lacks_a_field() {
+            settlement = leaving_out(settlement, job.contact());
+        }
+        self.progressed |= !matches!(settlement, Settlement::Later { .. } | Settlement::LeftOut { .. });
+        match &reply.answer {
+            Answer::List { reason } => self.hold_route(job.route(), reason, now).await?,
+            Answer::Done(_) => self.teller.tell(&format!("route {}", job.route()), None).await?,
+            _ => {}
         }
         // The row first: what is known of the account is found out again, an answer is not.
         let written =
             self.write(Fate { job, settlement, record: record(&reply.answer, reply.trace.clone()) }).await;
         self.heed(&reply.answer, &reply.trace, now).await?;
         written
+    }
+
+    /// A list of the route was refused: the others go on, and the account is asked what lists it has.
+    async fn hold_route(&mut self, folder: &str, why: &str, now: Timestamp) -> Result<(), OutboxError> {
+        self.gate.want_directory();
+        self.held_routes.insert(folder.to_owned(), plus(now, LIST_PAUSE));
+        let reason = format!("route `{folder}`: the account refuses a list that it has: {why}");
+        self.teller.tell(&format!("route {folder}"), Some(Obstacle::attention(reason))).await
     }
 
     /// Writes a fate down; if that cannot be now, it is kept and nothing else is taken before it is written.

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::calls::{Landed, record};
 use super::gate::{midnight_after, plus};
-use super::turns::allowance;
 use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{Account, Answer, CONTACTS, ContactsPage, Reply, Shown, Which};
@@ -69,8 +68,8 @@ impl<A: Account> Drain<A> {
     ) -> Result<(), OutboxError> {
         // Once the backlog has had its share, only rows that just came in still ask.
         let waits = self.turns.backlog_waits_until(now).is_some();
-        let per_day = self.parts.limits.per_day;
-        let allowance = if waits { per_day } else { allowance(per_day) };
+        let limits = self.parts.limits;
+        let allowance = if waits { limits.per_day } else { limits.backlog_per_day() };
         let call =
             self.parts.outbox.ask(move |outbox| outbox.begin_account_call(CONTACTS, allowance, now)).await?;
         let Some(call) = call else {

@@ -1,10 +1,12 @@
 //! Reading the account's lists and custom fields when a route or a row needs a name that is not known.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::calls::{is_throttled, record};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, missing_lists};
 use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{Account, Answer, CUSTOM_FIELDS, LISTS, Page, Reply};
@@ -20,12 +22,13 @@ enum Part {
 impl<A: Account> Drain<A> {
     /// Whether lists should be read now: rows wait on a route whose lists are unknown, or a row asked for it.
     pub(super) fn directory_is_wanted(&self, waiting: &[(String, u64)], now: Timestamp) -> bool {
-        self.gate.directory_is_wanted() || self.next_directory_look(waiting).is_some_and(|look| look <= now)
+        self.gate.directory_is_wanted(now)
+            || self.next_directory_look(waiting).is_some_and(|look| look <= now)
     }
 
     /// When lists may be read again, if rows wait for that.
     pub(super) fn next_directory_look(&self, waiting: &[(String, u64)]) -> Option<Timestamp> {
-        let worth_it = !self.once || self.directory.read_at.is_none();
+        let worth_it = !self.once || !self.directory_is_fresh;
         (worth_it && self.blocked_and_waiting(waiting)).then(|| self.gate.directory_again_at())
     }
 
@@ -48,10 +51,15 @@ impl<A: Account> Drain<A> {
             }
         }
         directory.read_at = Some(now);
+        let could_not_be_made = self.make_lists(&mut directory).await?;
         let stored = directory.clone();
         self.parts.outbox.ask(move |outbox| outbox.set_directory(&stored, now)).await?;
         self.gate.directory_read(now);
+        self.directory_is_fresh = true;
         self.lanes = Lanes::resolve(&self.parts.routes, &directory);
+        for (folder, reason) in could_not_be_made {
+            self.lanes.blocked.insert(folder, reason);
+        }
         self.directory = directory;
         self.tell_routes().await?;
         Ok(Step::Worked)
@@ -74,7 +82,68 @@ impl<A: Account> Drain<A> {
         }
     }
 
+    /// Makes the lists that routes name and the account lacks, where that is wanted. The account was just asked for its
+    /// lists, so that none is made twice, also when an answer was lost or the process ended before it came. Says which
+    /// routes have a list that could not be made, and why.
+    async fn make_lists(&mut self, directory: &mut Directory) -> Result<Vec<(String, String)>, OutboxError> {
+        let mut failed = Vec::new();
+        if !self.parts.create_lists {
+            return Ok(failed);
+        }
+        for (folder, name) in missing_lists(&self.parts.routes, directory) {
+            let account = Arc::clone(&self.parts.account);
+            let wanted = name.clone();
+            let call = async move {
+                let reply = account.create_list(&wanted).await;
+                // Who may not make lists may add contacts all the same.
+                let answer = match reply.answer {
+                    Answer::Forbidden { reason } => Answer::Hold { reason },
+                    answer => answer,
+                };
+                Reply { answer, ..reply }
+            };
+            let Some(answer) = self.ask(LISTS, call).await? else {
+                return Ok(failed);
+            };
+            match answer {
+                Answer::Done(id) => {
+                    tracing::info!(list = name, "made a list in the account");
+                    directory.lists.insert(id, name);
+                }
+                Answer::Never { reason, .. } | Answer::List { reason } | Answer::Hold { reason } => {
+                    failed.push((
+                        folder,
+                        format!("the account has no list `{name}`, and it could not be made: {reason}"),
+                    ));
+                }
+                // Somebody made it just now, or the answer is in doubt: the next reading tells.
+                _ => {}
+            }
+        }
+        Ok(failed)
+    }
+
     async fn read_page(&mut self, part: Part, next: Option<&str>) -> Result<Option<Page>, OutboxError> {
+        let account = Arc::clone(&self.parts.account);
+        let next = next.map(str::to_owned);
+        let answer = match part {
+            Part::Lists => self.ask(LISTS, async move { account.lists(next.as_deref()).await }).await?,
+            Part::CustomFields => {
+                self.ask(CUSTOM_FIELDS, async move { account.custom_fields(next.as_deref()).await }).await?
+            }
+        };
+        Ok(match answer {
+            Some(Answer::Done(page)) => Some(page),
+            _ => None,
+        })
+    }
+
+    /// Makes a call that concerns the account as a whole, when one may leave; `None` when the day has no more.
+    async fn ask<T: Sync>(
+        &mut self,
+        endpoint: &'static str,
+        call: impl Future<Output = Reply<T>>,
+    ) -> Result<Option<Answer<T>>, OutboxError> {
         // Page after page is waited for here: each is a sign of life.
         self.parts.wake.beat();
         while let Err(free) = self.pace.may_leave(monotonic()) {
@@ -85,30 +154,20 @@ impl<A: Account> Drain<A> {
             }
         }
         let (now, per_day) = (self.parts.clock.now(), self.parts.limits.per_day);
-        let endpoint = match part {
-            Part::Lists => LISTS,
-            Part::CustomFields => CUSTOM_FIELDS,
-        };
-        let call =
+        let written =
             self.parts.outbox.ask(move |outbox| outbox.begin_account_call(endpoint, per_day, now)).await?;
-        let Some(call) = call else {
+        let Some(written) = written else {
             self.day_is_spent(now).await?;
             return Ok(None);
         };
         let departure = self.pace.leave(monotonic());
-        let Reply { answer, trace } = match part {
-            Part::Lists => self.parts.account.lists(next).await,
-            Part::CustomFields => self.parts.account.custom_fields(next).await,
-        };
+        let Reply { answer, trace } = call.await;
         self.pace.answered(departure, monotonic(), is_throttled(&answer));
         let now = self.parts.clock.now();
         self.heed(&answer, &trace, now).await?;
         let record = record(&answer, trace);
-        self.parts.outbox.ask(move |outbox| outbox.end_account_call(call, &record, now)).await?;
-        Ok(match answer {
-            Answer::Done(page) => Some(page),
-            _ => None,
-        })
+        self.parts.outbox.ask(move |outbox| outbox.end_account_call(written, &record, now)).await?;
+        Ok(Some(answer))
     }
 
     async fn land_next(&mut self) -> Result<(), OutboxError> {
@@ -126,6 +185,9 @@ impl<A: Account> Drain<A> {
         let folders: Vec<String> = self.parts.routes.iter().map(|route| route.folder.clone()).collect();
         for folder in folders {
             let blocked = self.lanes.blocked.get(&folder).cloned();
+            if blocked.is_none() && self.held_routes.contains_key(&folder) {
+                continue;
+            }
             let obstacle = blocked.map(|reason| Obstacle::attention(format!("route `{folder}`: {reason}")));
             self.teller.tell(&format!("route {folder}"), obstacle).await?;
         }

@@ -107,8 +107,9 @@ impl Gate {
 
     /// Asks for a new reading of lists and fields, unless there was one just now. Says whether there will be one.
     pub(super) fn ask_directory_again(&mut self, now: Timestamp) -> bool {
-        self.directory_wanted = self.directory_again_at <= now;
-        self.directory_wanted
+        let may = self.directory_again_at <= now;
+        self.directory_wanted |= may;
+        may
     }
 
     /// When lists may be read again for a route whose list is unknown; in the past when they may now.
@@ -116,8 +117,13 @@ impl Gate {
         self.directory_again_at
     }
 
-    pub(super) fn directory_is_wanted(&self) -> bool {
-        self.directory_wanted
+    /// Asks for a new reading as soon as there may be one.
+    pub(super) fn want_directory(&mut self) {
+        self.directory_wanted = true;
+    }
+
+    pub(super) fn directory_is_wanted(&self, now: Timestamp) -> bool {
+        self.directory_wanted && self.directory_again_at <= now
     }
 
     /// The account is asked for its lists: until that has come to something, it is not asked again at once.

@@ -3,7 +3,7 @@
 //! Pure. Promises that a route with one unknown list is blocked as a whole, with the names that the account has, and that
 //! the other routes are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Consent, Route, nearest};
 use crate::outbox::{Directory, OpenRoute};
@@ -86,6 +86,33 @@ impl Lanes {
     }
 }
 
+/// The lists that routes name and the account lacks, each once, with the first route's folder. What looks like an id names
+/// a list that there was once: no name can bring it back.
+#[must_use]
+pub fn missing_lists(routes: &[Route], directory: &Directory) -> Vec<(String, String)> {
+    let folded = |name: &str| name.trim().to_lowercase();
+    let missing = |name: &str| {
+        let known = directory.lists.values().any(|known| folded(known) == folded(name));
+        directory.list_id(name).is_none() && !known && !is_an_id(name)
+    };
+    let mut seen = BTreeSet::new();
+    let all = routes.iter().flat_map(|route| route.lists.iter().map(|name| (&route.folder, name)));
+    all.filter(|(_, name)| missing(name) && seen.insert(folded(name)))
+        .map(|(folder, name)| (folder.clone(), name.trim().to_owned()))
+        .collect()
+}
+
+/// The service's ids are UUIDs.
+fn is_an_id(name: &str) -> bool {
+    let shape = [8, 4, 4, 4, 12];
+    let parts: Vec<&str> = name.trim().split('-').collect();
+    parts.len() == shape.len()
+        && parts
+            .iter()
+            .zip(shape)
+            .all(|(part, length)| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 fn id(name: &str, directory: &Directory) -> Result<String, String> {
     if let Some(id) = directory.list_id(name) {
         return Ok(id.to_owned());
@@ -139,6 +166,14 @@ mod tests {
         assert_eq!(lanes.open.keys().collect::<Vec<_>>(), ["."]);
         assert_eq!(lanes.blocked["a"], "the account has no list `Membres`; did you mean `Members`?");
         assert_eq!(lanes.blocked["b"], "the account has no list `xyz`; it has: Newsletter, Members");
+    }
+
+    #[test]
+    fn only_names_that_nobody_could_mean_otherwise_are_lists_to_make() {
+        let known = directory(&[("l-1", "Newsletter"), ("l-2", "Members"), ("l-3", "MEMBERS")]);
+        let gone = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+        let routes = [route(".", &["newsletter", " Fair "]), route("a", &["members", gone, "FAIR"])];
+        assert_eq!(missing_lists(&routes, &known), [(".".to_owned(), "Fair".to_owned())]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! however often the write must be tried. Leaves the meaning of bytes to `constant_contact`, the fate of a row to
 //! `verdict`, and remembering to `outbox`.
 
+mod backlog;
 mod calls;
 mod consent;
 mod directory;
@@ -18,6 +19,7 @@ mod turns;
 mod verdict;
 
 use std::{
+    collections::BTreeMap,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
@@ -33,16 +35,14 @@ pub use gate::Findings;
 use gate::Gate;
 use lanes::Lanes;
 use pace::Pace;
-use turns::{Lane, Turns, allowance};
+use turns::{Lane, Turns};
 
 use crate::clock::{Clock, monotonic};
-use crate::config::{Limits, Route};
+use crate::config::{Limits, OnBadField, Route};
 use crate::constant_contact::{Account, SIGN_UP};
-use crate::outbox::{Directory, Due, Obstacle, OutboxError, Rank, SharedOutbox, Take, Teller};
+use crate::outbox::{Directory, Due, Obstacle, OpenRoute, OutboxError, Rank, SharedOutbox, Take, Teller};
 use crate::wake::Wake;
 
-/// What stands in the way of the backlog alone, as `status` tells it.
-const BACKLOG: &str = "backlog";
 /// More calls under way than this would not go faster at the service's limit, and each could be in doubt after a crash.
 const UNDER_WAY: usize = 8;
 /// After a write failed (a full disk, a stray lock), how long until it is tried again.
@@ -67,6 +67,10 @@ pub struct Parts<A> {
     pub linger: Duration,
     /// How long a row is tried.
     pub give_up_after: Duration,
+    /// What becomes of a row with a field that the account refuses.
+    pub on_bad_field: OnBadField,
+    /// Whether lists that the account lacks are made there.
+    pub create_lists: bool,
     /// The time.
     pub clock: Clock,
     /// The hint that is shared with the other loop.
@@ -84,6 +88,12 @@ pub struct Drain<A> {
     unwritten: Vec<calls::Fate>,
     /// The account's lists and custom fields as last read.
     directory: Directory,
+    /// It was read by this process.
+    directory_is_fresh: bool,
+    /// Routes with a list that the account refused just now, and until when they are left alone.
+    held_routes: BTreeMap<String, Timestamp>,
+    /// What was last said about a backlog that takes days.
+    takes_days: Option<(String, Obstacle)>,
     /// A row reached its end since somebody last asked.
     progressed: bool,
     /// Import steps that could not be written down yet.
@@ -138,6 +148,9 @@ impl<A: Account> Drain<A> {
             pace,
             gate,
             directory,
+            directory_is_fresh: false,
+            held_routes: BTreeMap::new(),
+            takes_days: None,
             under_way: FuturesUnordered::new(),
             unwritten: Vec::new(),
             progressed: false,
@@ -227,9 +240,6 @@ impl<A: Account> Drain<A> {
         if self.under_way.len() >= room {
             return Ok(Step::Idle { until: None });
         }
-        if self.turns.backlog_waits_until(now).is_none() {
-            self.teller.tell(BACKLOG, None).await?;
-        }
         let mut until = None;
         for lane in self.turns.lanes() {
             let step = match lane {
@@ -249,18 +259,21 @@ impl<A: Account> Drain<A> {
 
     /// Looks at the rows that go one by one, and at the account's lists.
     async fn rows(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
-        let (routes, turn) = (self.lanes.routes(), self.turns.row(self.parts.limits.per_day, now));
-        let (due, waiting) = self
+        let (routes, turn) = (self.open_routes(now), self.turns.row(self.parts.limits, now));
+        let (due, waiting, calls_today) = self
             .parts
             .outbox
             .ask(move |outbox| {
-                Ok::<_, OutboxError>((outbox.due(&routes, turn, now)?, outbox.waiting_routes()?))
+                let due = outbox.due(&routes, turn, now)?;
+                Ok::<_, OutboxError>((due, outbox.waiting_routes()?, outbox.calls_today(now)?))
             })
             .await?;
+        self.tell_backlog(&waiting, calls_today, now).await?;
         let unknown = self.directory_is_wanted(&waiting, now);
-        // What waits for another day is looked for again on that day.
+        // What waits for another day, or for a list, is looked for again then.
         let later = [self.turns.backlog_waits_until(now), self.next_directory_look(&waiting)];
-        let later = later.into_iter().flatten();
+        let held = self.held_routes.values().min().copied();
+        let later = later.into_iter().chain([held]).flatten();
         match due {
             _ if unknown => {}
             Due::Now => {}
@@ -285,10 +298,17 @@ impl<A: Account> Drain<A> {
         Ok(free.map(|free| Step::Idle { until: free.map(|at| wall(at, now)) }))
     }
 
+    /// The routes whose rows go one by one and may go now.
+    fn open_routes(&mut self, now: Timestamp) -> Vec<OpenRoute> {
+        self.held_routes.retain(|_, until| *until > now);
+        let mut routes = self.lanes.routes();
+        routes.retain(|route| !self.held_routes.contains_key(&route.folder));
+        routes
+    }
+
     /// Takes a row and sends it.
     async fn take(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
-        let routes = self.lanes.routes();
-        let turn = self.turns.row(self.parts.limits.per_day, now);
+        let (routes, turn) = (self.open_routes(now), self.turns.row(self.parts.limits, now));
         match self.parts.outbox.ask(move |outbox| outbox.take(&routes, SIGN_UP, turn, now)).await? {
             Take::Job(job) => {
                 self.turns.sent(job.rank());
@@ -318,18 +338,6 @@ impl<A: Account> Drain<A> {
         let reason = format!("the day's {} calls are spent", self.parts.limits.per_day);
         self.teller.tell("account", Some(Obstacle::waiting(reason, Some(until)))).await?;
         Ok(Step::Idle { until: Some(until) })
-    }
-
-    /// The backlog has had its share of the day: only what just comes in may still be sent.
-    async fn backlog_is_spent(&mut self, now: Timestamp) -> Result<Timestamp, OutboxError> {
-        let (until, per_day) = (gate::midnight_after(now), self.parts.limits.per_day);
-        self.turns.backlog_is_spent_until(until);
-        let (spent, left) = (allowance(per_day), per_day - allowance(per_day));
-        let reason = format!(
-            "the day's {spent} calls for the backlog are spent; {left} are left for what just comes in"
-        );
-        self.teller.tell(BACKLOG, Some(Obstacle::waiting(reason, Some(until)))).await?;
-        Ok(until)
     }
 
     async fn land_or_bear(&mut self, landed: Landed) -> Result<(), OutboxError> {

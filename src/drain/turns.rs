@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 
+use crate::config::Limits;
 use crate::outbox::{Rank, Turn};
 
 /// A call about imports moves 36,000 rows: one in eight is enough for it, however many sign-ups there are.
@@ -12,8 +13,6 @@ const ROWS_BEFORE_AN_IMPORT: u32 = 7;
 /// A sign-up that comes while others are sent waits for one row of the backlog at most; with many sign-ups at once the
 /// backlog still gets a call in five.
 const LIVE_BEFORE_BACKLOG: u32 = 4;
-/// One call in so many of a day's is left for live sign-ups, for the account's lists and for asking about tokens.
-const RESERVE: u32 = 20;
 
 /// The ways to the account, which take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +46,12 @@ impl Turns {
         self.rows = if lane == Lane::Rows { self.rows.saturating_add(1) } else { 0 };
     }
 
-    /// The turn of the next row, on a day of so many calls.
-    pub(super) fn row(&self, per_day: u32, now: Timestamp) -> Turn {
+    /// The turn of the next row.
+    pub(super) fn row(&self, limits: Limits, now: Timestamp) -> Turn {
         let first = if self.live < LIVE_BEFORE_BACKLOG { Rank::Live } else { Rank::Backlog };
         let waits = self.backlog_waits_until(now).is_some();
-        Turn { first, live_calls: per_day, backlog_calls: (!waits).then(|| allowance(per_day)) }
+        let backlog_calls = (!waits).then(|| limits.backlog_per_day());
+        Turn { first, live_calls: limits.per_day, backlog_calls }
     }
 
     pub(super) fn sent(&mut self, rank: Rank) {
@@ -68,23 +68,21 @@ impl Turns {
     }
 }
 
-/// What the backlog, with explicit or implicit consent, may use of a day's calls.
-pub(super) fn allowance(per_day: u32) -> u32 {
-    per_day - per_day / RESERVE
-}
-
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const LIMITS: Limits = Limits { per_second: NonZeroU32::MIN, per_day: 10_000 };
 
     #[test]
     fn the_backlog_gets_a_call_in_five_while_live_rows_keep_coming() {
         let mut turns = Turns::default();
         let ranks: Vec<_> = (0..15)
             .map(|_| {
-                let rank = turns.row(100, NOW).first;
+                let rank = turns.row(LIMITS, NOW).first;
                 turns.sent(rank);
                 rank
             })
@@ -97,11 +95,11 @@ mod tests {
     fn live_rows_may_use_what_the_backlog_must_leave_until_the_next_day() {
         let mut turns = Turns::default();
         let midnight = Timestamp::from_second(100).unwrap();
-        let turn = turns.row(10_000, NOW);
+        let turn = turns.row(LIMITS, NOW);
         assert_eq!((turn.live_calls, turn.backlog_calls), (10_000, Some(9_500)));
         turns.backlog_is_spent_until(midnight);
-        assert_eq!(turns.row(10_000, NOW).order().collect::<Vec<_>>(), [Rank::Live]);
-        assert_eq!(turns.row(10_000, midnight).order().count(), 2);
+        assert_eq!(turns.row(LIMITS, NOW).order().collect::<Vec<_>>(), [Rank::Live]);
+        assert_eq!(turns.row(LIMITS, midnight).order().count(), 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::constant_contact::{Answer, Passing, SignedUp};
+use crate::contact::Contact;
 use crate::outbox::{Delivered, HeldBecause, Settlement};
 
 /// Pauses before a row's next try, by how many calls it had, of which a random part is waited. The first is short
@@ -26,8 +27,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const CONFLICT_PAUSE: Duration = Duration::from_secs(3);
 /// The limit counts a second by the server's clock; two seconds are past it on any clock.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(2);
-/// A list that the account refuses is looked up again at once; the row waits for what that brings.
-const LIST_PAUSE: Duration = Duration::from_mins(1);
+/// A list that the account refuses is looked up again at once; its route and the row wait for what that brings.
+pub const LIST_PAUSE: Duration = Duration::from_mins(1);
 /// The service refuses a good address for 48 hours once it was tried more than five times in 24 hours.
 const FLAGGED_AFTER: u32 = 5;
 /// How long such a refusal says nothing about the address.
@@ -72,6 +73,18 @@ pub fn verdict(answer: &Answer<SignedUp>, history: History, now: Timestamp, luck
         Answer::Forbidden { reason } => without_blame(now, Duration::ZERO, &format!("forbidden: {reason}")),
         Answer::Quota => without_blame(now, Duration::ZERO, "the day's calls are spent"),
         Answer::Later(passing) => later(*passing, history, now, luck),
+    }
+}
+
+/// Turns a refusal that names a field, other than the address, into one more try without it.
+#[must_use]
+pub fn leaving_out(settlement: Settlement, contact: &Contact) -> Settlement {
+    match settlement {
+        Settlement::Rejected { field: Some(field), reason } => match contact.without(&field) {
+            Some(rest) => Settlement::LeftOut { contact: Box::new(rest), field, reason },
+            None => Settlement::Rejected { field: Some(field), reason },
+        },
+        settlement => settlement,
     }
 }
 
@@ -126,6 +139,7 @@ fn after(now: Timestamp, pause: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::{Field, Row};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
     const DAY: Duration = Duration::from_hours(24);
@@ -164,6 +178,25 @@ mod tests {
                 reason: "the account refuses the call: HTTP 415".into()
             }
         );
+    }
+
+    #[test]
+    fn a_refused_field_is_left_out_where_there_is_one_to_leave_out() {
+        let cells = [("jane@example.org", Field::Email), ("J. R.", Field::FirstName)];
+        let cells = cells.map(|(text, field)| (field, text.to_owned())).to_vec();
+        let jane = Contact::from_row(&Row { line: 2, cells, ..Row::default() }).unwrap();
+        let refused = |field: Option<&str>| Settlement::Rejected {
+            field: field.map(str::to_owned),
+            reason: "no".into(),
+        };
+        let Settlement::LeftOut { contact, field, .. } = leaving_out(refused(Some("first_name")), &jane)
+        else {
+            panic!("not left out");
+        };
+        assert_eq!((contact.details().first_name.as_deref(), field.as_str()), (None, "first_name"));
+        for stays in [refused(Some("email")), refused(Some("last_name")), refused(None)] {
+            assert_eq!(leaving_out(stays.clone(), &jane), stays);
+        }
     }
 
     #[test]

@@ -10,10 +10,10 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::budget::{begin_call, end_call};
 use super::consent::{Guard, guard};
 use super::delivered;
-use super::intake::contact;
+use super::intake::{contact, json};
 use super::opt_outs::Question;
 use super::rank::{Rank, Turn};
-use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, one, timestamp, tries};
+use super::{CallRecord, Outbox, OutboxError, Result, at_most_one, millis, notes, one, timestamp, tries};
 use crate::contact::Contact;
 use crate::plan::Digest;
 
@@ -100,6 +100,12 @@ impl Job {
     #[must_use]
     pub fn rank(&self) -> Rank {
         self.rank
+    }
+
+    /// Whether a field was left out of it that the account refused: its digest is still that of the whole.
+    #[must_use]
+    pub fn lacks_a_field(&self) -> bool {
+        self.contact.digest() != self.digest
     }
 
     /// Calls made for it, this one included.
@@ -214,6 +220,15 @@ pub enum Settlement {
         reason: String,
         /// False when the call says nothing about this row (a limit, a token): it does not lengthen its pauses.
         counts: bool,
+    },
+    /// It is sent once more without a field that the service refuses.
+    LeftOut {
+        /// What is left of it.
+        contact: Box<Contact>,
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The service refuses it.
     Rejected {
@@ -462,6 +477,10 @@ fn settle(
         Settlement::Held { because, reason } => {
             finish(transaction, job.key(), "sending", &Final::held(*because, reason), now)
         }
+        Settlement::LeftOut { contact, field, reason } => {
+            leave_out(transaction, job, contact, (field, reason), now)?;
+            Ok(false)
+        }
         Settlement::Later { at, reason, counts } => {
             later(transaction, job, *at, reason, *counts)?;
             Ok(false)
@@ -488,6 +507,22 @@ fn later(
         .prepare_cached("UPDATE file SET queued = queued + 1, sending = sending - 1 WHERE id = ?1")?
         .execute([job.file])?;
     one(touched)
+}
+
+/// The digest stays that of the row as it came, so that the same row in a later file says nothing new.
+fn leave_out(
+    transaction: &Transaction<'_>,
+    job: &Job,
+    rest: &Contact,
+    (field, reason): (&str, &str),
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let touched = transaction
+        .prepare_cached("UPDATE entry SET contact = ?2 WHERE id = ?1 AND state = 'sending'")?
+        .execute(params![job.entry, json(rest)?])?;
+    one(touched)?;
+    notes::add(transaction, job.entry, Some(field), &format!("left out: {reason}"))?;
+    later(transaction, job, now, reason, true)
 }
 
 /// What the account now holds for the address on these lists.

@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn take(outbox: &mut Outbox, now: Timestamp) -> Take {
-        let routes = ["a", "b"].map(|name| OpenRoute { folder: name.into(), lists: name.into() });
+        let routes = ["a", "b"].map(|name| OpenRoute { folder: name.into(), lists: name.into(), list_ids: vec![name.into()] });
         let turn = Turn { first: Rank::Live, live_calls: 99, backlog_calls: Some(99) };
         outbox.take(&routes, "sign_up_form", turn, now).unwrap()
     }
@@ -158,7 +158,7 @@ mod tests {
                     outbox.settle(*job, &done, &CallRecord::default(), now).unwrap();
                 }
                 Take::Skipped { .. } => sent.push("-".to_owned()),
-                Take::Nothing | Take::Spent(_) => return sent,
+                Take::Nothing | Take::Spent(_) | Take::Ask(_) => return sent,
             }
         }
     }
@@ -263,7 +263,7 @@ mod tests {
         record(&mut outbox, "old.csv", "a", &[&[(Field::FirstName, "Jane")]], at(0));
         outbox.connection.execute("UPDATE entry SET rank = 1", ()).unwrap();
         record(&mut outbox, "new.csv", "a", &[&[(Field::FirstName, "Joan")]], at(1));
-        let routes = [OpenRoute { folder: "a".into(), lists: "a".into() }];
+        let routes = [OpenRoute { folder: "a".into(), lists: "a".into(), list_ids: vec!["a".into()] }];
         let live_only = Turn { first: Rank::Live, live_calls: 99, backlog_calls: None };
         assert!(matches!(outbox.take(&routes, "sign_up_form", live_only, at(2)).unwrap(), Take::Job(_)));
     }

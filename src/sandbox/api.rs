@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Body, Delivery, array, gateway, not_found, object, unauthorized};
+use super::answer::{Answer, Body, Delivery, array, gateway, invalid, not_found, object, unauthorized};
 use super::authorization::scope_of;
 use super::request::Call;
 use super::world::World;
@@ -33,6 +33,8 @@ fn replaced(name: &str) -> Answer {
     }
 }
 
+/// How long whoever met a limit is asked to wait: longer than anybody would by himself.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 /// Faults that come instead of an answer, in the order in which they are looked at.
 const REPLACING: [&str; 17] = [
     "reset",
@@ -130,6 +132,9 @@ fn sign_up(world: &mut World, call: &Call) -> Answer {
     if world.fault_fires("list_unknown", "sign_up_form") {
         return replaced("list_unknown");
     }
+    if contacts::has_odd_name(call) && world.fault_fires("strict_names", "sign_up_form") {
+        return invalid("first_name is invalid");
+    }
     contacts::sign_up(world, call)
 }
 
@@ -143,7 +148,11 @@ fn shaped(world: &mut World, mut answer: Answer, name: &str) -> Answer {
             };
         }
         if world.fault_fires("retry_after", name) {
-            return answer.with("Retry-After", "2");
+            return answer.with("Retry-After", &RETRY_AFTER.as_secs().to_string());
+        }
+        if world.fault_fires("retry_after_date", name) {
+            let at = world.now().checked_add(RETRY_AFTER).unwrap_or_else(|_| world.now());
+            return answer.with("Retry-After", &at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
         }
     }
     answer

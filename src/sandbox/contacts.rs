@@ -101,6 +101,12 @@ pub fn address_of(call: &Call) -> Option<String> {
     body.get("email_address")?.as_str().map(str::to_lowercase)
 }
 
+/// Whether a sign-up has a first name that the service was seen to refuse.
+pub fn has_odd_name(call: &Call) -> bool {
+    let body: Option<Value> = serde_json::from_slice(&call.body).ok();
+    body.is_some_and(|body| body["first_name"].as_str().is_some_and(|name| name.contains('.')))
+}
+
 /// `POST /contacts/sign_up_form`
 pub fn sign_up(world: &mut World, call: &Call) -> Answer {
     let body = match object(call).and_then(|body| checked_sign_up(world, body)) {

@@ -8,13 +8,14 @@ use rand::{RngExt, rngs::StdRng};
 use thiserror::Error;
 
 /// Every fault with what it does.
-pub const FAULTS: [(&str, &str); 42] = [
+pub const FAULTS: [(&str, &str); 44] = [
     ("throttled", "429 of the limit per second"),
     ("quota", "429 of the limit per day"),
     ("queue_full", "429 of too many unfinished activities"),
     ("unknown_429", "429 without a body"),
     ("array_429", "every 429 has an array as its body instead of an object"),
-    ("retry_after", "every 429 has a Retry-After header of two seconds"),
+    ("retry_after", "every 429 has a Retry-After header of thirty seconds"),
+    ("retry_after_date", "every 429 has a Retry-After header with the time thirty seconds from now"),
     ("400", "400 of the contacts service, naming the address"),
     ("401", "401 as for an expired token"),
     ("403", "403 of the gateway"),
@@ -40,6 +41,7 @@ pub const FAULTS: [(&str, &str); 42] = [
         "import_invalid",
         "400 to a bulk import that holds an address which imports refuse, as if the body were wrong",
     ),
+    ("strict_names", "sign-ups with a period in the first name are refused, as somebody saw the service do"),
     ("list_unknown", "sign-ups are refused with 404 as if a list were gone"),
     ("bare_last_page", "the last page has `_links` null instead of none"),
     ("token_500", "the token endpoint answers 500"),

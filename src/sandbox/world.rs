@@ -224,6 +224,21 @@ impl World {
         number
     }
 
+    /// Deletes a list, with its memberships.
+    pub fn remove_list(&mut self, name: &str) {
+        let gone = self.lists.iter().find(|list| list.name == name).map(|list| list.number);
+        self.lists.retain(|list| Some(list.number) != gone);
+        for contact in self.contacts.values_mut() {
+            contact.lists.retain(|list| Some(*list) != gone);
+        }
+    }
+
+    /// The names of the lists, in the order they were made.
+    #[must_use]
+    pub fn list_names(&self) -> Vec<&str> {
+        self.lists.iter().map(|list| list.name.as_str()).collect()
+    }
+
     /// Adds a custom field.
     pub fn add_custom_field(&mut self, label: &str) -> u32 {
         let number = u32::try_from(self.custom_fields.len()).unwrap_or(u32::MAX) + 1;

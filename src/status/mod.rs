@@ -14,6 +14,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::forecast::{Waiting, done_at};
 use crate::instance;
 use crate::oauth::{self, StoreError};
 use crate::outbox::{Health, OPERATOR, Outbox, OutboxError, Totals, Trouble, WatchedFolder};
@@ -107,6 +108,8 @@ struct Told {
     calls_today: u64,
     watched: Vec<WatchedFolder>,
     missed_events: u64,
+    /// Rows that wait, by their route's folder.
+    waiting: Vec<(String, u64)>,
 }
 
 impl Status {
@@ -121,6 +124,7 @@ impl Status {
                 calls_today: outbox.calls_today(now)?,
                 watched: outbox.watched()?,
                 missed_events: outbox.missed_events()?,
+                waiting: outbox.waiting_routes()?,
             },
         };
         let running = instance::running(&config.state);
@@ -134,7 +138,7 @@ impl Status {
             overdue_seconds: overdue.as_secs(),
             outbox: outbox_part(&told.totals, now),
             authorization,
-            api: api_part(&told, config.limits.per_day, now),
+            api: api_part(&told, config, now),
             inbox: inbox_part(config, told.watched, told.missed_events),
             daemon: DaemonPart {
                 running: running.is_some(),
@@ -191,17 +195,24 @@ fn outbox_part(totals: &Totals, now: Timestamp) -> OutboxPart {
     }
 }
 
-fn api_part(told: &Told, requests_per_day: u32, now: Timestamp) -> ApiPart {
+fn api_part(told: &Told, config: &Config, now: Timestamp) -> ApiPart {
     let tomorrow = TimeZone::UTC.to_datetime(now).date().tomorrow().ok();
     let midnight = tomorrow
         .and_then(|day| TimeZone::UTC.to_timestamp(day.to_datetime(jiff::civil::Time::midnight())).ok());
     let account = told.troubles.iter().find(|trouble| trouble.scope == "account");
+    let paused_until = account.and_then(|trouble| trouble.until).filter(|until| *until > now);
+    let waiting = Waiting::of(&told.waiting, &config.routes);
+    let begins = paused_until.unwrap_or(now);
+    // After a pause over midnight, the calls of today are those of yesterday.
+    let calls = if midnight.is_some_and(|midnight| begins >= midnight) { 0 } else { told.calls_today };
+    let forecast_done_at =
+        if waiting.is_nothing() { None } else { done_at(waiting, config.limits, calls, begins) };
     ApiPart {
         calls_today: told.calls_today,
-        requests_per_day,
+        requests_per_day: config.limits.per_day,
         resets_at: midnight.unwrap_or(now),
-        paused_until: account.and_then(|trouble| trouble.until).filter(|until| *until > now),
-        forecast_done_at: None,
+        paused_until,
+        forecast_done_at,
     }
 }
 

@@ -51,12 +51,17 @@ impl Status {
                 format!("\n             {} ({}{why}{})", folder.path, folder.watch, folder.reason)
             })
             .collect::<String>();
+        let forecast = api
+            .forecast_done_at
+            .map(|at| format!("\n  forecast   what waits is delivered about {}", local(at)))
+            .unwrap_or_default();
         let last = self.last_delivery_at.map_or_else(|| "never".to_owned(), local);
         format!(
             "mailchute {headline}\n\
              \n  outbox     {} queued, {} sending, {} delivered, {} unchanged, {} rejected, {} held\
              \n  sign-in    {sign_in}{until}{lies}\
              \n  calls      {} of {} today, new ones at {}\
+             {forecast}\
              \n  inbox      {} files wait, {} failed{watch}\
              \n  daemon     {running}\
              \n  delivered  {last}",

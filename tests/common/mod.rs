@@ -152,6 +152,12 @@ impl Bench {
         self.write_configuration();
     }
 
+    /// Makes it explicit again: one call each.
+    pub fn explicit(&mut self, folder: &str) {
+        self.implicit.retain(|known| known != folder);
+        self.write_configuration();
+    }
+
     pub fn write_configuration(&self) {
         let (id, secret) = (Settings::default().client_id, Settings::default().client_secret.unwrap());
         let secret_file = self.home.path().join("client_secret");

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use super::calls::{Landed, is_throttled};
 use super::gate::plus;
 use super::lanes::BulkLane;
-use super::turns::allowance;
 use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{
@@ -226,7 +225,7 @@ impl<A: Account> Drain<A> {
         let Some(question) = self.question(import, imports, lanes, now).await? else {
             return Ok(Step::Worked);
         };
-        let allowance = allowance(self.parts.limits.per_day);
+        let allowance = self.parts.limits.backlog_per_day();
         let call = match &question {
             Question::Post(import, _) => {
                 let id = import.id;
