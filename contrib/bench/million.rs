@@ -69,8 +69,12 @@ fn main() {
             world.add_contact(address, Permission::Explicit);
             world.unsubscribe(address);
         }
-        refused.iter().for_each(|address| world.refuse_in_imports(address));
-        vanished.iter().for_each(|address| world.lose_in_imports(address));
+        for address in &refused {
+            world.refuse_in_imports(address);
+        }
+        for address in &vanished {
+            world.lose_in_imports(address);
+        }
     });
     let mut daemon = Daemon::start(&sandbox);
     let began = Instant::now();

@@ -13,9 +13,7 @@ use super::verdict::{History, LIST_PAUSE, leaving_out, verdict};
 use crate::clock::monotonic;
 use crate::config::OnBadField;
 use crate::constant_contact::{Account, Answer, ContactsPage, Passing, Reply, SignUp, SignedUp, Trace};
-use crate::outbox::{
-    CallRecord, HeldBecause, Job, Obstacle, OutboxError, Question, Settlement,
-};
+use crate::outbox::{CallRecord, HeldBecause, Job, Obstacle, OutboxError, Question, Settlement};
 
 /// An answered call.
 pub(super) enum Landed {

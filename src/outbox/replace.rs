@@ -139,7 +139,11 @@ mod tests {
     }
 
     fn take(outbox: &mut Outbox, now: Timestamp) -> Take {
-        let routes = ["a", "b"].map(|name| OpenRoute { folder: name.into(), lists: name.into(), list_ids: vec![name.into()] });
+        let routes = ["a", "b"].map(|name| OpenRoute {
+            folder: name.into(),
+            lists: name.into(),
+            list_ids: vec![name.into()],
+        });
         let turn = Turn { first: Rank::Live, live_calls: 99, backlog_calls: Some(99) };
         outbox.take(&routes, "sign_up_form", turn, now).unwrap()
     }
