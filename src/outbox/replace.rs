@@ -97,6 +97,7 @@ mod tests {
     use jiff::Timestamp;
 
     use crate::contact::{Contact, Field, Row};
+    use crate::outbox::tests::take_from;
     use crate::outbox::{CallRecord, Delivered, NewFile, OpenRoute, Outbox, Rank, Settlement, Take, Turn};
     use crate::plan::plan;
 
@@ -145,7 +146,7 @@ mod tests {
             list_ids: vec![name.into()],
         });
         let turn = Turn { first: Rank::Live, live_calls: 99, backlog_calls: Some(99) };
-        outbox.take(&routes, "sign_up_form", turn, now).unwrap()
+        take_from(outbox, &routes, turn, now)
     }
 
     /// Delivers what is due and says of each call what it sent; `-` for rows that had nothing new to say.
