@@ -129,14 +129,15 @@ impl<A: Account> Drain<A> {
             settlement = leaving_out(settlement, job.contact());
         }
         self.progressed |= !matches!(settlement, Settlement::Later { .. } | Settlement::LeftOut { .. });
-        match &reply.answer {
-            Answer::List { reason } => self.hold_route(job.route(), reason, now).await?,
-            Answer::Done(_) => self.teller.tell(&format!("route {}", job.route()), None).await?,
-            _ => {}
-        }
+        let route = job.route().to_owned();
         // The row first: what is known of the account is found out again, an answer is not.
         let written =
             self.write(Fate { job, settlement, record: record(&reply.answer, reply.trace.clone()) }).await;
+        match &reply.answer {
+            Answer::List { reason } => self.hold_route(&route, reason, now).await?,
+            Answer::Done(_) => self.teller.tell(&format!("route {route}"), None).await?,
+            _ => {}
+        }
         self.heed(&reply.answer, &reply.trace, now).await?;
         written
     }
