@@ -4,12 +4,14 @@
 //! is counted (`repeats`).
 
 mod repeats;
+mod screen;
 
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 
 use tracing_subscriber::{EnvFilter, fmt};
 
 use repeats::Counted;
+pub use screen::{Line, Screen, may_colour};
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,24 +34,20 @@ fn level(verbosity: i8) -> &'static str {
 }
 
 /// Begins to log. `RUST_LOG` wins over `-v` and `-q`; a second call in one process has no effect.
-pub fn begin(verbosity: i8, format: Format) {
+pub fn begin(verbosity: i8, format: Format, screen: &Screen) {
     // Other people's crates speak only when they are worried.
     let default = format!("warn,mailchute={}", level(verbosity));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = fmt().with_env_filter(filter).with_writer(screen.clone());
     // A second start in one process (tests) keeps the first one's settings.
     let _begun = match format {
         Format::Text => {
             let lines = Counted::new(fmt::format().with_target(false), format);
-            builder.with_ansi(stderr().is_terminal() && no_color().is_none()).event_format(lines).try_init()
+            builder.with_ansi(may_colour(&stderr())).event_format(lines).try_init()
         }
         Format::Json => {
             let lines = Counted::new(fmt::format().json().with_target(false), format);
             builder.json().event_format(lines).try_init()
         }
     };
-}
-
-fn no_color() -> Option<std::ffi::OsString> {
-    std::env::var_os("NO_COLOR").filter(|value| !value.is_empty())
 }

@@ -8,16 +8,7 @@
 
 mod common;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::{fs, io::Write, net::TcpListener, os::unix::fs::PermissionsExt};
 
 use common::{Bench, address, assert_adds_up, counts, free_port, table, text};
 use mailchute::sandbox::World;
@@ -42,66 +33,6 @@ fn timeless(text: &str) -> String {
     let part = |text: &str| text.split('/').map(word).collect::<Vec<_>>().join("/");
     let words = |line: &str| line.split(' ').map(part).collect::<Vec<_>>().join(" ");
     text.lines().map(|line| words(line).trim_end().to_owned() + "\n").collect()
-}
-
-/// A program that appends each message that it gets to a file.
-fn hook(bench: &mut Bench) -> std::path::PathBuf {
-    let (program, told) = (bench.home.path().join("tell"), bench.home.path().join("told"));
-    fs::write(&program, format!("#!/bin/sh\nexec cat >> {}\n", told.display())).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    bench.configure("delivery", &format!("on_attention = [\"{}\"]", program.display()));
-    told
-}
-
-fn messages(told: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(told).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[test]
-fn a_revoked_authorization_is_told_once_and_mended_by_one_command_and_that_is_told_once() {
-    let mut bench = Bench::new();
-    let told = hook(&mut bench);
-    bench.start();
-    bench.drop_file("a.csv", table(0, 2));
-    bench.wait_until("the first receipt", |bench| bench.receipts().len() == 1);
-    bench.sandbox.change(World::revoke_all);
-    bench.drop_file("b.csv", table(2, 3));
-    bench.wait_at_most(Duration::from_mins(1), "attention within a minute", |bench| {
-        bench.status()["health"] == "attention"
-    });
-    bench.wait_at_most(Duration::from_mins(1), "a person is told", |_| messages(&told).len() == 1);
-    let first = &messages(&told)[0];
-    assert_eq!((first["health"].as_str(), first["before"].as_str()), (Some("attention"), Some("ok")));
-    assert!(first["reason"].as_str().unwrap().contains("mailchute-auth --config"), "{first}");
-    assert_eq!(bench.command(&["status"]).status.code(), Some(77));
-    bench.sign_in();
-    bench.wait_until("all is delivered", |bench| bench.receipts().len() == 2);
-    assert_eq!(bench.account(World::contact_count), 5);
-    bench.wait_until("health", |bench| bench.status()["health"] == "ok");
-    // The next message may come a minute after the one before at the earliest.
-    bench.wait_at_most(Duration::from_mins(3), "a person is told that it is over", |_| {
-        messages(&told).len() == 2
-    });
-    assert_eq!(messages(&told)[1]["health"], "ok");
-    bench.stop();
-    assert_eq!(messages(&told).len(), 2);
-}
-
-#[test]
-fn a_hook_that_fails_hangs_or_is_not_there_changes_nothing() {
-    let mut bench = Bench::new();
-    bench.configure("delivery", "on_attention = [\"/nowhere/tell\"]");
-    bench.sandbox.change(World::revoke_all);
-    bench.drop_file("a.csv", table(0, 1));
-    bench.start();
-    bench.wait_until("the failure is said", |bench| bench.log().contains("on_attention failed"));
-    assert_eq!(bench.log().matches("on_attention failed").count(), 1);
-    let reason = bench.status()["reason"].to_string();
-    assert!(reason.contains("mailchute-auth"), "the cause, and not the hook: {reason}");
-    bench.sign_in();
-    bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
-    bench.stop();
 }
 
 #[test]
@@ -143,39 +74,6 @@ fn the_log_as_json_ties_a_call_to_its_row_and_file_and_masks_the_address() {
     let ids: std::collections::BTreeSet<u64> =
         spans.iter().filter_map(|spans| spans[2]["id"].as_u64()).collect();
     assert_eq!(ids.len(), 3, "{log}");
-}
-
-#[test]
-fn a_heartbeat_comes_while_all_goes_well_and_stays_away_while_a_person_must_act() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/beat", listener.local_addr().unwrap());
-    let (sender, beats) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut line = String::new();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    let mut bench = Bench::new();
-    bench.configure("delivery", &format!("heartbeat_url = \"{url}\""));
-    bench.start();
-    let beat = beats.recv_timeout(common::PATIENCE).expect("a heartbeat");
-    assert_eq!(beat.trim_end(), "GET /beat HTTP/1.1");
-    bench.stop();
-    bench.sandbox.change(World::revoke_all);
-    bench.drop_file("a.csv", table(0, 1));
-    bench.run_once(77);
-    bench.start();
-    bench.wait_until("attention", |bench| bench.status()["health"] == "attention");
-    bench.drop_file("b.csv", table(1, 1));
-    bench.wait_until("a second file is taken in", |bench| bench.status()["outbox"]["queued"] == 2);
-    assert!(beats.try_recv().is_err(), "it beats although nothing goes");
-    bench.stop();
 }
 
 #[test]

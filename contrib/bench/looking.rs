@@ -2,7 +2,7 @@
 //!
 //! Takes in a file of a million rows, twice: with nobody looking, and with `status` and `queue list` running one after the
 //! other all the while. Says how long they took, as whole processes, and what they cost the daemon as a ratio of the two
-//! intakes. Ends with status 1 when a look took longer than is promised.
+//! intakes. Ends with status 1 when even one look took longer than is promised. Wants a machine that does nothing else.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,7 +41,7 @@ fn main() {
         watched.as_secs_f64() / alone.as_secs_f64()
     );
     println!("{} looks: median {median:.1?}, worst {worst:.1?} (promised: {A_LOOK:?})", looks.len());
-    if median > A_LOOK {
+    if worst > A_LOOK {
         std::process::exit(1);
     }
 }

@@ -59,7 +59,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(arguments) => {
-            log::begin(-1, log::Format::Text);
+            log::begin(-1, log::Format::Text, &log::Screen::default());
             hardening::begin();
             finish(run(&arguments))
         }

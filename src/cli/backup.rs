@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use clap::Args;
 
-use super::{Common, Exit, Failure, Outcome, outbox_to_look, progress, say};
+use super::{Common, Exit, Failure, Outcome, outbox_to_look, say};
 use crate::durable;
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(".".as_ref());
     // Only its owner may read it: it holds addresses.
     let copy = tempfile::Builder::new().prefix(".mailchute-backup-").tempfile_in(folder).map_err(failed)?;
-    let bar = progress("pages");
+    let bar = common.screen.bar("pages");
     let copied = outbox.back_up(copy.path(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);

@@ -23,8 +23,8 @@ use std::{
     process::ExitCode,
 };
 
+use anstyle::{AnsiColor, Style};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::config::{Config, ConfigError};
@@ -114,12 +114,15 @@ struct Common {
     /// How log lines on standard error are written
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: log::Format,
+    /// What bars and log lines share.
+    #[arg(skip)]
+    screen: log::Screen,
 }
 
 impl Common {
     fn begin_log(&self) {
         let level = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
-        log::begin(level(self.verbose).saturating_sub(level(self.quiet)), self.log_format);
+        log::begin(level(self.verbose).saturating_sub(level(self.quiet)), self.log_format, &self.screen);
     }
 
     fn config(&self) -> Result<Config, ConfigError> {
@@ -254,13 +257,10 @@ fn nudge(config: &Config) {
     }
 }
 
-/// A bar on a terminal, nothing where there is none.
-fn progress(things: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:30}} {{pos}}/{{len}} {things}")) {
-        bar.set_style(style);
-    }
-    bar
+/// A word in a colour, for a person at a terminal; the word alone for everything else.
+fn coloured(word: &str, colour: AnsiColor) -> String {
+    let style = if log::may_colour(&io::stdout()) { colour.on_default().bold() } else { Style::new() };
+    format!("{style}{word}{style:#}")
 }
 
 /// The threads of a small daemon: one for each loop; what blocks has threads of its own.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
 use jiff::Timestamp;
 
-use super::{Common, Exit, Failure, Outcome, nudge, outbox_to_change, outbox_to_look, progress, say};
+use super::{Common, Exit, Failure, Outcome, nudge, outbox_to_change, outbox_to_look, say};
 use crate::contact::EmailAddress;
 use crate::outbox::{Change, Listed, Outbox, Selector, Touched};
 use crate::status::local;
@@ -202,7 +202,7 @@ fn table(rows: &[Listed]) -> String {
 fn change(common: &Common, which: &Which, change: Change, done: &str) -> Outcome {
     let config = common.config()?;
     let mut outbox = outbox_to_change(&config)?;
-    let bar = progress("entries");
+    let bar = common.screen.bar("entries");
     let touched =
         outbox.change(&which.selector(), change, Timestamp::now(), &mut |looked| bar.set_position(looked));
     bar.finish_and_clear();

@@ -1,19 +1,24 @@
 //! `mailchute run`
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt;
+use indicatif::ProgressBar;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
-use tokio::sync::Notify;
+use tokio::{select, sync::Notify, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Common, Exit, Failure, Outcome, runtime, say};
 use crate::clock::Clock;
 use crate::daemon;
 use crate::drain::Findings;
+use crate::outbox::{Outbox, Totals};
 use crate::wake::Wake;
+
+/// How often a person sees the bar move.
+const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -33,9 +38,41 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
             daemon::serve(config, Clock::system(), wake, stop, reload).await?;
             return Ok(Exit::Done);
         }
-        let outcome = daemon::run_once(config, Clock::system(), wake, stop).await?;
-        report(&outcome, &sign_in)
+        let bar = common.screen.bar("rows");
+        let state = config.state.clone();
+        let before = totals(&state).map_or(0, |totals| settled(&totals));
+        let outcome = select! {
+            outcome = daemon::run_once(config, Clock::system(), wake, stop) => outcome,
+            () = show(&state, before, &bar), if !bar.is_hidden() => unreachable!("the bar is shown until the run ends"),
+        };
+        bar.finish_and_clear();
+        report(&outcome?, &sign_in)
     })
+}
+
+/// Shows how many of the rows that were to go have gone, for as long as it is asked to.
+async fn show(state: &Path, before: u64, bar: &ProgressBar) {
+    loop {
+        let state = state.to_owned();
+        // Looking is beside the run: what cannot be seen just now is not shown.
+        if let Ok(Some(totals)) = spawn_blocking(move || totals(&state)).await {
+            let done = settled(&totals).saturating_sub(before);
+            let all = totals.counts.rows().saturating_sub(before);
+            if all > 0 {
+                bar.set_length(all);
+                bar.set_position(done);
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn totals(state: &Path) -> Option<Totals> {
+    Outbox::open_to_look(state).ok().flatten()?.totals().ok()
+}
+
+fn settled(totals: &Totals) -> u64 {
+    totals.counts.rows() - totals.counts.queued - totals.counts.sending
 }
 
 /// Signals are hints too: stop in order, read the configuration again, or look now.

@@ -1,9 +1,10 @@
 //! `mailchute status`
 
+use anstyle::AnsiColor;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Common, Exit, Failure, Outcome, say};
+use super::{Common, Exit, Failure, Outcome, coloured, say};
 use crate::outbox::Health;
 use crate::status::Status;
 
@@ -22,7 +23,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
         let json = serde_json::to_string(&status).map_err(|error| Failure::new(Exit::Failed, error))?;
         say(json);
     } else {
-        say(status.text());
+        say(painted(&status));
     }
     Ok(match status.level() {
         Health::Ok => Exit::Done,
@@ -30,4 +31,15 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
         Health::Attention if status.login_is_needed() => Exit::LoginNeeded,
         Health::Attention => Exit::Failed,
     })
+}
+
+/// The screen with its health in a colour, where there is one.
+fn painted(status: &Status) -> String {
+    let (level, text) = (status.level(), status.text());
+    let colour = match level {
+        Health::Ok => AnsiColor::Green,
+        Health::Waiting => AnsiColor::Yellow,
+        Health::Attention => AnsiColor::Red,
+    };
+    text.replacen(level.as_str(), &coloured(level.as_str(), colour), 1)
 }

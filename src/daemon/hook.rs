@@ -4,11 +4,16 @@
 //! never longer than half a minute, without a shell, and that nothing it does or fails to do changes the health: it
 //! cannot loop. It knows only what is handed to it, and so works when the outbox does not.
 
-use std::{process::Stdio, time::Duration};
+use std::{io, process::Stdio, time::Duration};
 
 use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::outbox::Health;
 
@@ -56,7 +61,20 @@ pub(super) fn message(health: Health, reason: &str, overdue: Duration, now: Time
 
 /// Runs the program with the message. Whatever goes wrong is logged and left at that.
 pub(super) async fn run(program: &[String], message: &Value) {
-    match timeout(TIME_OUT, call(program, message)).await {
+    let mut child = match start(program) {
+        Ok(child) => child,
+        Err(error) => {
+            return tracing::error!(program = program[0], %error, "on_attention failed: nobody was told");
+        }
+    };
+    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let told = timeout(TIME_OUT, tell(&mut child, message)).await;
+    // What a script started and left behind hangs as much as the script itself.
+    if let (Err(_), Some(group)) = (&told, group) {
+        let _all_gone = kill_process_group(group, Signal::KILL);
+        let _reaped = child.wait().await;
+    }
+    match told {
         Ok(Ok(())) => tracing::info!(program = program[0], health = %message["health"], "a person was told"),
         Ok(Err(error)) => {
             tracing::error!(program = program[0], error, "on_attention failed: nobody was told");
@@ -69,14 +87,22 @@ pub(super) async fn run(program: &[String], message: &Value) {
     }
 }
 
-async fn call(program: &[String], message: &Value) -> Result<(), String> {
+fn start(program: &[String]) -> io::Result<Child> {
     let mut command = Command::new(&program[0]);
     // Its words belong into our log; systemd's socket and watchdog are ours alone.
-    command.args(&program[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+        .args(&program[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .process_group(0);
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
-    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    command.spawn()
+}
+
+async fn tell(child: &mut Child, message: &Value) -> Result<(), String> {
     if let Some(mut input) = child.stdin.take() {
         // A program that does not read is none of our business.
         let _not_read = input.write_all(format!("{message}\n").as_bytes()).await;

@@ -28,6 +28,8 @@ const SAMPLE_EVERY: Duration = Duration::from_mins(5);
 const KEEP_SAMPLES: Duration = Duration::from_hours(24 * 32);
 /// The fact that a person was told to act and not yet that it is over: a restart tells it no second time.
 const TOLD: &str = "attention_told";
+/// When a person was last told anything: the cap holds over a restart, too.
+const TOLD_AT: &str = "told_at";
 
 /// What the health is at a look.
 struct Seen {
@@ -55,13 +57,15 @@ impl Reporter {
         clock: &Clock,
         outbox: &SharedOutbox,
     ) -> Result<Self, DaemonError> {
-        let attention = outbox.ask(|outbox| outbox.time_of(TOLD)).await?.is_some();
+        let (attention, at) = outbox
+            .ask(|outbox| Ok::<_, OutboxError>((outbox.time_of(TOLD)?.is_some(), outbox.time_of(TOLD_AT)?)))
+            .await?;
         Ok(Self {
             config: config.clone(),
             clock: clock.clone(),
             outbox: outbox.clone(),
             said: String::new(),
-            told: Told { attention, at: None },
+            told: Told { attention, at },
             beat: Beat::default(),
             sampled_at: None,
         })
@@ -126,7 +130,11 @@ impl Reporter {
         self.told = Told { attention, at: Some(now) };
         // Remembered as far as the outbox allows: a person who is told twice is better off than one who is not told.
         let since = attention.then_some(now);
-        if let Err(error) = self.outbox.ask(move |outbox| outbox.set_time_of(TOLD, since)).await {
+        let remember = move |outbox: &mut Outbox| {
+            outbox.set_time_of(TOLD, since)?;
+            outbox.set_time_of(TOLD_AT, Some(now))
+        };
+        if let Err(error) = self.outbox.ask(remember).await {
             tracing::debug!(%error, "that a person was told is not remembered");
         }
         let message = hook::message(seen.level, &seen.reason, seen.overdue, now);

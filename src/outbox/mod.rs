@@ -180,7 +180,7 @@ impl Outbox {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_LEFT, |_| Ok(()))
         })?;
-        outbox.migrate()?;
+        outbox.migrate(&MIGRATIONS)?;
         Ok(outbox)
     }
 
@@ -221,10 +221,9 @@ impl Outbox {
     }
 
     /// Applies the schemas that are missing, each in a transaction of its own.
-    fn migrate(&mut self) -> Result<()> {
+    fn migrate(&mut self, schemas: &[&str]) -> Result<()> {
         let applied = self.version()?;
-        self.known(applied)?;
-        for (number, schema) in MIGRATIONS.iter().enumerate().skip(applied) {
+        for (number, schema) in schemas.iter().enumerate().skip(applied) {
             let version = signed(number as u64 + 1);
             self.write("migrate the schema", |transaction| {
                 transaction.execute_batch(schema)?;

@@ -14,7 +14,7 @@ use std::{
 
 use clap::Args;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{Common, Exit, Failure, Outcome, runtime, say};
 use crate::outbox::{Counts, Outbox};
@@ -40,7 +40,7 @@ pub struct Arguments {
     keep: Option<PathBuf>,
 }
 
-pub(super) fn run(_common: &Common, arguments: &Arguments) -> Outcome {
+pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
     runtime()?.block_on(async {
         let samples = Samples::new(arguments.rows);
         say("Starting a stand-in for Constant Contact on this machine and signing in to it …");
@@ -53,7 +53,7 @@ pub(super) fn run(_common: &Common, arguments: &Arguments) -> Outcome {
         let patience = PATIENCE
             + Duration::from_secs_f64(SECONDS_A_ROW)
                 .saturating_mul(u32::try_from(arguments.rows).unwrap_or(u32::MAX));
-        let bar = progress_bar();
+        let bar = common.screen.bar("rows");
         stage.start_daemon()?;
         stage.drop_files(&samples.first)?;
         watch(&mut stage, &bar, samples.answered_first(), patience).await?;
@@ -82,14 +82,6 @@ pub(super) fn run(_common: &Common, arguments: &Arguments) -> Outcome {
             format!("the account is not as it should be:\n  {}", wrong.join("\n  ")),
         ))
     })
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} rows {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// Shows the rows settle until so many files are answered.
