@@ -331,3 +331,94 @@ fn a_list_that_a_person_left_is_not_given_back_by_an_older_row() {
     bench.run_once(0);
     assert!(bench.account(|world| world.members(NEWSLETTER).contains(JANE)));
 }
+
+/// A world whose inbox holds people with implicit consent, and who goes on two lists.
+fn bulk() -> Bench {
+    let mut bench = Bench::with(|settings| {
+        (settings.requests_per_second, settings.requests_per_day) = (UNLIMITED, UNLIMITED);
+        settings.lists.push("Members".to_owned());
+    });
+    bench.route(&[(".", NEWSLETTER), ("both", "Newsletter\", \"Members")]);
+    bench.implicit(".");
+    bench.implicit("both");
+    bench
+}
+
+#[test]
+fn an_import_does_not_give_a_list_back_that_a_person_left() {
+    let bench = bulk();
+    bench.drop_file("a.csv", person("Jane", None));
+    bench.drop_file("both/b.csv", table(0, 2));
+    bench.run_once(0);
+    bench.sandbox.change(|world| {
+        world.leave_list(JANE, NEWSLETTER);
+        world.leave_list(&address(0), NEWSLETTER);
+    });
+    let imports = bench.account(|world| world.calls("contacts_json_import"));
+    bench.drop_file("a2.csv", person("Janet", None));
+    bench.drop_file("both/b2.csv", table(0, 2).replace("Last", "New"));
+    bench.run_once(65);
+    assert_eq!(held(&bench, "a2.csv"), (JANE.into(), "left the list Newsletter".to_owned()));
+    assert_eq!(counts(&bench.receipts()["b2.csv"]), "2 imported");
+    bench.account(|world| {
+        assert_eq!(world.members(NEWSLETTER).into_iter().collect::<Vec<_>>(), [address(1)]);
+        assert_eq!(world.members("Members").len(), 2);
+        for number in 0..2 {
+            assert_eq!(world.contact(&address(number)).unwrap().details["last_name"], "New");
+        }
+        assert_eq!(world.calls("contacts_json_import"), imports + 2, "one without the list that was left");
+    });
+}
+
+#[test]
+fn an_import_restores_nobody_who_was_deleted_after_the_row_was_made() {
+    let bench = bulk();
+    bench.sandbox.change(|world| {
+        for number in 0..2 {
+            world.add_contact(&address(number), Permission::Implicit);
+            world.delete(&address(number));
+        }
+    });
+    let rows = format!("{},{}\n{},{}\n", address(0), ago(TWO_HOURS), address(1), just_now());
+    bench.drop_file("a.csv", format!("email,consent_at\n{rows}"));
+    bench.run_once(65);
+    assert_eq!(held(&bench, "a.csv"), (address(0), format!("was deleted on {}", today())));
+    let deleted =
+        |number| bench.account(|world| world.contact(&address(number)).unwrap().deleted_at.is_some());
+    assert_eq!((deleted(0), deleted(1)), (true, false), "the later of the two counts");
+}
+
+#[test]
+fn many_changed_rows_of_an_import_cost_pages_of_its_list() {
+    const ROWS: usize = 600;
+    let bench = bulk();
+    bench.drop_file("a.csv", table(0, ROWS));
+    bench.run_once(0);
+    bench.sandbox.change(|world| world.leave_list(&address(7), NEWSLETTER));
+    bench.drop_file("b.csv", table(0, ROWS).replace("Last", "New"));
+    bench.run_once(65);
+    assert_eq!(counts(&bench.receipts()["b.csv"]), format!("1 held, {} imported", ROWS - 1));
+    assert_eq!(held(&bench, "b.csv").0, address(7));
+    // Two pages, and a look-up of the one who is on neither.
+    assert_eq!(bench.account(|world| world.calls("contacts")), 3);
+}
+
+#[test]
+fn when_the_account_does_not_say_who_left_an_import_goes_without_old_rows() {
+    let mut bench = bulk();
+    bench.sandbox.fault("503@contacts=always").unwrap();
+    bench.drop_file(
+        "a.csv",
+        format!("email,consent_at\n{},{}\n{},\n", address(0), ago(TWO_HOURS), address(1)),
+    );
+    let inside = bench.start_inside();
+    bench.wait_until("the new one", |bench| {
+        inside.advance(bench, STRIDE);
+        bench.account(|world| world.members(NEWSLETTER).contains(&address(1)))
+    });
+    assert!(!bench.account(|world| world.members(NEWSLETTER).contains(&address(0))));
+    bench.sandbox.calm();
+    let receipt = answered(&mut bench, &inside, "a.csv");
+    inside.stop(&bench);
+    assert_eq!(counts(&receipt), "2 imported");
+}

@@ -116,6 +116,20 @@ impl<A: Account> Drain<A> {
                     .ask(move |outbox| outbox.record_look_up(call, &record, &address, standing.as_ref(), now))
                     .await
             }
+            Question::Members { list, next: _, began_at } => {
+                match &reply.answer {
+                    Answer::Done(page) => self.bulk.guard.read(&list, page.next.clone()),
+                    Answer::Never { .. } | Answer::Hold { .. } | Answer::List { .. } => {
+                        self.bulk.guard.refused();
+                    }
+                    _ => {}
+                }
+                let members = members(&reply.answer, now);
+                self.parts
+                    .outbox
+                    .ask(move |outbox| outbox.record_members(call, &record, (&list, began_at), &members, now))
+                    .await
+            }
             Question::Read(reading) => {
                 let answer = brought(&reading, &reply.answer, now);
                 self.parts
@@ -132,7 +146,10 @@ impl<A: Account> Drain<A> {
 fn which(question: &Question) -> Which {
     match question {
         Question::LookUp { address } => Which::Address(address.clone()),
-        Question::Read(Reading { next: Some(next), .. }) => Which::Next(next.clone()),
+        Question::Read(Reading { next: Some(next), .. }) | Question::Members { next: Some(next), .. } => {
+            Which::Next(next.clone())
+        }
+        Question::Members { list, .. } => Which::Members(list.clone()),
         Question::Read(Reading { left_by: LeftBy::Unsubscribing, since, .. }) => {
             Which::UnsubscribedSince(*since)
         }
@@ -154,6 +171,12 @@ fn standing(page: &ContactsPage, address: &str, now: Timestamp) -> Standing {
     let (unsubscribed_at, deleted_at) = left(shown, now);
     let updated_at = Some(shown.updated_at.unwrap_or(now));
     Standing { unsubscribed_at, deleted_at, updated_at, lists: shown.lists.clone() }
+}
+
+fn members(answer: &Answer<ContactsPage>, now: Timestamp) -> Vec<(String, Timestamp)> {
+    let Answer::Done(page) = answer else { return Vec::new() };
+    let there = page.items.iter().filter(|shown| !shown.unsubscribed && !shown.deleted);
+    there.map(|shown| (shown.address.to_lowercase(), shown.updated_at.unwrap_or(now))).collect()
 }
 
 fn brought(reading: &Reading, answer: &Answer<ContactsPage>, now: Timestamp) -> ReadingAnswer {

@@ -25,7 +25,8 @@ const FEW: u64 = 5;
 const LOOKED_AT: u32 = 64;
 /// Rows that are put off in one transaction.
 const PUT_OFF_AT_ONCE: u32 = 500;
-const WAITS: &str = "waits until the account has said who left since";
+/// Why a row waits that needs an answer.
+pub(super) const WAITS: &str = "waits until the account has said who left since";
 
 /// SQL for when a row's person agreed: as the row says, else when its bytes were first written. Nobody agreed later than
 /// the file came.
@@ -127,6 +128,17 @@ impl Facts {
         lists.iter().filter(|list| !looked_up.lists.contains(list)).cloned().collect()
     }
 
+    /// The lists of the row that the person left after they were given; `None` while that is not known. For a bulk import the
+    /// file's time is no consent: it is written anew whether or not anybody agreed.
+    pub(super) fn lists_left_for_an_import(&self, lists: &[String], known_since: i64) -> Option<Vec<String>> {
+        let looked_up = self.looked_up.as_ref().filter(|looked_up| looked_up.at >= known_since)?;
+        let agreed_since = self.stated && looked_up.updated_at.is_none_or(|at| at < self.consent_at);
+        if !looked_up.active || agreed_since {
+            return Some(Vec::new());
+        }
+        Some(lists.iter().filter(|list| !looked_up.lists.contains(list)).cloned().collect())
+    }
+
     /// Whether the row may go to these lists.
     pub(super) fn judge(&self, lists: &[String], now: Timestamp) -> Judgement {
         let same_since = self.delivered.and_then(|(at, same)| same.then_some(at));
@@ -214,7 +226,8 @@ pub(super) fn facts_sql(which: &str) -> String {
                 file.replay_of IS NOT NULL, file.rows,
                 EXISTS (SELECT 1 FROM attempt WHERE attempt.entry = entry.id AND coalesce(reached, 1)),
                 delivered.delivered_at, delivered.digest = entry.digest, opt_out.unsubscribed_at, opt_out.deleted_at,
-                looked_up.at, looked_up.updated_at, looked_up.active, looked_up.lists
+                looked_up.at, looked_up.updated_at, looked_up.active, looked_up.lists,
+                entry.id, entry.file, entry.address
            FROM entry JOIN file ON file.id = entry.file
            LEFT JOIN delivered ON delivered.address = entry.address AND delivered.lists = ?2
            LEFT JOIN opt_out ON opt_out.address = entry.address

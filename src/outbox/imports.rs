@@ -12,6 +12,7 @@ use rusqlite::{Row, Transaction, params, types::ToSql};
 use super::budget::{begin_call, end_call};
 use super::delivered;
 use super::entries::{Final, RowKey, finish};
+use super::import_consent::lists_without;
 use super::intake::contact;
 use super::{CallRecord, HeldBecause, Outbox, Result, millis, one, signed, timestamp, tries, unsigned};
 use crate::contact::Contact;
@@ -105,6 +106,8 @@ pub struct Import {
     pub tries: u32,
     /// What the account counted at the end.
     pub landing: Landing,
+    /// Lists of the set, by id, that its people left.
+    pub without: Vec<String>,
 }
 
 /// What a change of an import writes down.
@@ -173,7 +176,7 @@ pub enum Missing {
 }
 
 const COLUMNS: &str = "id, lists, state, rows, due_at, posted_at, activity_id, tries, coalesce(persons, 0), \
-                       coalesce(refused, 0), coalesce(unsubscribed, 0), taken_at";
+                       coalesce(refused, 0), coalesce(unsubscribed, 0), taken_at, without";
 
 fn import(row: &Row<'_>) -> rusqlite::Result<Import> {
     Ok(Import {
@@ -191,6 +194,7 @@ fn import(row: &Row<'_>) -> rusqlite::Result<Import> {
             refused: row.get::<_, i64>(9).map(unsigned)?,
             unsubscribed: row.get::<_, i64>(10).map(unsigned)?,
         },
+        without: lists_without(&row.get::<_, String>(12)?),
     })
 }
 
@@ -443,8 +447,8 @@ impl Outbox {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
             let other: i64 = transaction.query_row(
-                "INSERT INTO import (lists, state, due_at, rows)
-                 SELECT lists, 'ready', ?2, ?3 FROM import WHERE id = ?1 RETURNING id",
+                "INSERT INTO import (lists, state, due_at, rows, without)
+                 SELECT lists, 'ready', ?2, ?3, without FROM import WHERE id = ?1 RETURNING id",
                 params![id, millis(now), last],
                 |row| row.get(0),
             )?;
@@ -689,7 +693,7 @@ fn sent(transaction: &Transaction<'_>, which: &str, values: &[&dyn ToSql]) -> ru
     rows.collect()
 }
 
-fn give_back(
+pub(super) fn give_back(
     transaction: &Transaction<'_>,
     row: RowKey<'_>,
     at: Timestamp,

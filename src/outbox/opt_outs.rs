@@ -65,6 +65,15 @@ pub enum Question {
     },
     /// Who left.
     Read(Reading),
+    /// A page of those who are on a list.
+    Members {
+        /// The list's id.
+        list: String,
+        /// The page's address; the first one has none.
+        next: Option<String>,
+        /// When the reading of the members began.
+        began_at: Timestamp,
+    },
 }
 
 /// What the account shows of an address.
@@ -219,6 +228,30 @@ impl Outbox {
                     go_on(transaction, reading, latest.map(|at| at.min(now)), next.as_deref())
                 }
             }
+        })
+    }
+
+    /// Writes down who is on a list, as a page with its call says it: addresses, folded, and when each contact changed last.
+    pub fn record_members(
+        &mut self,
+        call: i64,
+        record: &CallRecord,
+        (list, began_at): (&str, Timestamp),
+        members: &[(String, Timestamp)],
+        now: Timestamp,
+    ) -> Result<()> {
+        self.write("write down who is on a list", |transaction| {
+            end_call(transaction, call, record, now)?;
+            // What was seen before this reading began is replaced, what it has seen on another list is added to.
+            let mut statement = transaction.prepare_cached(
+                "INSERT INTO looked_up (address, at, updated_at, active, lists) VALUES (?1, ?2, ?3, 1, json_array(?4))
+                     ON CONFLICT (address) DO UPDATE SET at = excluded.at, updated_at = excluded.updated_at, active = 1,
+                        lists = CASE WHEN at >= ?5 THEN json_insert(lists, '$[#]', ?4) ELSE json_array(?4) END",
+            )?;
+            members.iter().try_for_each(|(address, updated_at)| {
+                let values = params![address, millis(now), millis(*updated_at), list, millis(began_at)];
+                statement.execute(values).and_then(one)
+            })
         })
     }
 

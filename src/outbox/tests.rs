@@ -82,6 +82,7 @@ pub(super) fn take_from(outbox: &mut Outbox, routes: &[OpenRoute], turn: Turn, n
                 let nobody = ReadingAnswer::Page { people: Vec::new(), latest: None, next: None };
                 outbox.record_reading(call, &record, &reading, &nobody, now).unwrap();
             }
+            Question::Members { .. } => panic!("a question about imports"),
         }
     }
 }

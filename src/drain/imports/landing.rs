@@ -314,6 +314,7 @@ mod tests {
             taken_at: None,
             tries,
             landing: Landing::default(),
+            without: Vec::new(),
         }
     }
 

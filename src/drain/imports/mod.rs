@@ -4,6 +4,7 @@
 //! sign-ups have the others, and that everything which must survive stands in the outbox before the next thing is done.
 //! Leaves the meaning of answers to `landing` and the search for rows that did not land to `search`.
 
+mod guard;
 mod landing;
 mod search;
 
@@ -53,6 +54,8 @@ pub(super) struct Bulk {
     doubt_page: Option<String>,
     /// Imports that the account refused, with none taken between them.
     refusals: u32,
+    /// What is found out before an import leaves.
+    pub(super) guard: guard::Guarding,
     /// Imports are under way, which `run --once` waits for.
     pub(super) under_way: bool,
 }
@@ -87,12 +90,19 @@ enum Question {
     Search(Import, Which),
 }
 
+/// The lists that an import goes to.
+fn remaining(list_ids: &[String], import: &Import) -> Vec<String> {
+    list_ids.iter().filter(|list| !import.without.contains(list)).cloned().collect()
+}
+
 impl<A: Account> Drain<A> {
     /// Looks at the imports and does one thing.
     pub(super) async fn imports(&mut self, now: Timestamp) -> Result<Step, OutboxError> {
-        if self.bulk.busy {
+        // An import that may not leave before an answer comes, waits for it.
+        if self.bulk.busy || (self.bulk.guard.waits && self.news.busy) {
             return Ok(Step::Idle { until: None });
         }
+        self.bulk.guard.waits = false;
         let lanes = self.lanes.bulk();
         let folders: Vec<Vec<String>> = lanes.iter().map(|lane| lane.folders.clone()).collect();
         let (imports, backlogs) = self
@@ -310,7 +320,11 @@ impl<A: Account> Drain<A> {
             self.step_import(import.id, step, now).await?;
             return Ok(None);
         };
-        let (mut body, id) = (ImportBody::new(&lane.list_ids), import.id);
+        let list_ids = remaining(&lane.list_ids, &import);
+        if !self.may_leave(&import, &list_ids, now).await? {
+            return Ok(None);
+        }
+        let (mut body, id) = (ImportBody::new(&list_ids), import.id);
         let body = self
             .parts
             .outbox
@@ -343,7 +357,8 @@ impl<A: Account> Drain<A> {
     ) -> Result<Option<Question>, OutboxError> {
         if self.bulk.search.as_ref().is_none_or(|(id, _)| *id != import.id) {
             let list = lanes.iter().find(|lane| lane.lists == import.lists);
-            let list = list.and_then(|lane| lane.list_ids.first()).cloned().unwrap_or_default();
+            let list = list.and_then(|lane| remaining(&lane.list_ids, &import).into_iter().next());
+            let list = list.unwrap_or_default();
             let since = import.taken_at.or(import.posted_at).unwrap_or(now);
             let since = since.checked_sub(SEARCH_MARGIN).unwrap_or(Timestamp::MIN);
             let rows = self.addresses(import.id).await?;
