@@ -422,3 +422,15 @@ fn when_the_account_does_not_say_who_left_an_import_goes_without_old_rows() {
     inside.stop(&bench);
     assert_eq!(counts(&receipt), "2 imported");
 }
+
+#[test]
+fn a_contact_that_has_yet_to_confirm_is_shown_as_such() {
+    let bench = Bench::with(|settings| settings.confirmed_opt_in = true);
+    bench.drop_file("a.csv", person("Jane", None));
+    bench.run_once(0);
+    let said = || text(&bench.command(&["explain", JANE, "--live"]).stdout);
+    let pending = "may mail  pending_confirmation: not before the person follows the link in its mail";
+    assert!(said().contains(pending), "{}", said());
+    bench.sandbox.change(|world| world.confirm(JANE));
+    assert!(said().contains("may mail  explicit"), "{}", said());
+}

@@ -118,7 +118,13 @@ fn live_text(held: Option<&Held>, directory: &Directory) -> String {
     let Some(held) = held else { return "\nthe account holds no such contact now".to_owned() };
     let name = |id: &String| directory.lists.get(id).unwrap_or(id).clone();
     let lists = held.lists.iter().map(name).collect::<Vec<_>>().join(", ");
-    let permission = held.permission.as_deref().unwrap_or("unknown");
+    let permission = match held.permission.as_deref() {
+        // The account has Confirmed Opt-in switched on.
+        Some("pending_confirmation") => {
+            "pending_confirmation: not before the person follows the link in its mail"
+        }
+        permission => permission.unwrap_or("unknown"),
+    };
     let deleted = held.deleted_at.as_ref().map(|at| format!("\n  deleted   {at}")).unwrap_or_default();
     format!(
         "\nthe account now holds\n  contact   {}\n  may mail  {permission}\n  lists     {}{deleted}",
