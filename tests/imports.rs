@@ -184,7 +184,8 @@ fn a_nightly_export_costs_what_changed_in_it() {
     assert_eq!(counts(&bench.receipts()["tuesday.csv"]), "49980 unchanged, 20 imported");
     let now = calls(&bench);
     let since: Vec<u64> = now.iter().zip(monday).map(|(now, before)| now - before).collect();
-    assert_eq!((since[0], since[2], since[3], since[4]), (1, 0, 0, 0), "{since:?}");
+    // Whoever is to be changed is looked up once: an import would put them back on a list that they left since.
+    assert_eq!((since[0], since[2], since[3], since[4]), (1, 20, 0, 0), "{since:?}");
     assert!((1..=5).contains(&since[1]), "{} polls", since[1]);
     bench.account(|world| {
         assert_eq!(world.contact(&address(2500)).unwrap().details["first_name"], "New2500");
