@@ -115,33 +115,99 @@ impl Drop for Mounted {
     }
 }
 
-#[test]
-fn a_spool_on_a_file_system_without_events_is_polled_and_says_why() {
+/// Mounts what lies behind a spool over it, by FUSE; `None` where that is not allowed, which is said.
+fn mount(behind: &Path, spool: &Path) -> Option<Mounted> {
     if !real_part("bindfs", "--version") || !real_part("fusermount3", "--version") {
-        return;
+        return None;
     }
-    let mut bench = Bench::new();
-    let behind = bench.home.path().join("behind");
-    fs::rename(bench.spool(), &behind).unwrap();
-    fs::create_dir(bench.spool()).unwrap();
-    let mount = Command::new("bindfs").arg(&behind).arg(bench.spool()).output().unwrap();
+    let mount = Command::new("bindfs").arg(behind).arg(spool).output().unwrap();
     if !mount.status.success() {
         let said = common::text(&mount.stderr);
         assert!(std::env::var_os("CI").is_none(), "a FUSE mount is possible where the checks run: {said}");
         writeln!(std::io::stderr(), "NOT RUN: this test needs a FUSE mount: {said}").unwrap();
-        return;
+        return None;
     }
-    let mounted = Mounted(bench.spool());
+    Some(Mounted(spool.to_owned()))
+}
+
+/// A spool that is a mount, and the folder behind it.
+fn mounted_spool(bench: &Bench) -> Option<(std::path::PathBuf, Mounted)> {
+    let behind = bench.home.path().join("behind");
+    fs::rename(bench.spool(), &behind).unwrap();
+    fs::create_dir(bench.spool()).unwrap();
+    mount(&behind, &bench.spool()).map(|mounted| (behind, mounted))
+}
+
+/// Drops a file as another machine would: past the mount, so that no event can come.
+fn drop_behind(behind: &Path, name: &str, text: &str) {
+    let hidden = behind.join("inbox/.hidden");
+    fs::write(&hidden, text).unwrap();
+    fs::rename(&hidden, behind.join("inbox").join(name)).unwrap();
+}
+
+#[test]
+fn a_spool_on_a_file_system_without_events_is_polled_and_says_why() {
+    let mut bench = Bench::new();
+    let Some((behind, _mounted)) = mounted_spool(&bench) else { return };
     start_and_watch(&mut bench);
     let (how, why) = watched(&bench, &bench.inbox()).unwrap();
     assert_eq!((how.as_str(), why.contains("FUSE")), ("polling", true), "{why}");
-    // As another machine would: past the mount, so that no event can come.
-    fs::write(behind.join("inbox/.a.csv"), table(0, 2)).unwrap();
-    fs::rename(behind.join("inbox/.a.csv"), behind.join("inbox/a.csv")).unwrap();
+    drop_behind(&behind, "a.csv", &table(0, 2));
     bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
     assert_eq!(counts(&bench.receipts()["a.csv"]), "2 created");
     bench.stop();
+}
+
+#[test]
+fn a_file_that_no_event_told_of_is_found_by_the_rescan_and_counted() {
+    let mut bench = Bench::new();
+    bench.configure("inbox", "watch = \"events\"");
+    let Some((behind, _mounted)) = mounted_spool(&bench) else { return };
+    start_and_watch(&mut bench);
+    bench.drop_file("told.csv", table(0, 1));
+    bench.wait_until("the first receipt", |bench| bench.receipts().len() == 1);
+    assert_eq!(bench.status()["inbox"]["missed_events"], 0);
+    drop_behind(&behind, "untold.csv", &table(1, 1));
+    bench.wait_until("the other receipt", |bench| bench.receipts().len() == 2);
+    assert_eq!(bench.status()["inbox"]["missed_events"], 1);
+    assert!(bench.log().contains("no event told of them"), "{}", bench.log());
+    bench.stop();
+}
+
+#[test]
+fn a_spool_that_is_unmounted_is_waited_for_and_comes_back() {
+    let mut bench = Bench::new();
+    let Some((behind, mounted)) = mounted_spool(&bench) else { return };
+    start_and_watch(&mut bench);
     drop(mounted);
+    bench.wait_until("the missing spool is said", |bench| {
+        bench.status()["reason"].as_str().unwrap().contains("mount it or make it again")
+    });
+    assert_eq!(fs::read_dir(bench.spool()).unwrap().count(), 0, "nothing is made where it was mounted");
+    drop_behind(&behind, "a.csv", &table(0, 2));
+    let Some(_mounted) = mount(&behind, &bench.spool()) else { return };
+    bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
+    bench.wait_until("all is well", |bench| bench.status()["health"] == "ok");
+    bench.stop();
+}
+
+#[test]
+fn a_writer_that_appends_a_line_every_100_ms_for_20_seconds_is_taken_once_and_whole() {
+    let mut bench = Bench::new();
+    bench.configure("inbox", "settle = \"2s\"");
+    start_and_watch(&mut bench);
+    let script = "echo email > \"$1\"; i=0; while [ $i -lt 200 ]; do \
+                  echo \"person$i@example.org\" >> \"$1\"; i=$((i+1)); sleep 0.1; done";
+    let mut writer =
+        Command::new("sh").args(["-c", script, "sh"]).arg(bench.inbox().join("log.csv")).spawn().unwrap();
+    bench.wait_until("the writer is done", |bench| {
+        assert_eq!(bench.receipts().len(), 0, "half a file was taken");
+        writer.try_wait().unwrap().is_some()
+    });
+    bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
+    assert_eq!(counts(&bench.receipts()["log.csv"]), "200 created");
+    assert_eq!(bench.files("failed").len(), 0);
+    bench.stop();
 }
 
 /// Files before the burst.
