@@ -146,6 +146,8 @@ impl Rehearsal {
             limits: config.limits,
             linger: config.linger,
             give_up_after: config.give_up_after,
+            on_bad_field: config.inbox.on_bad_field,
+            create_lists: config.create_lists,
             clock: self.our_clock(),
             wake: wake.clone(),
         });
