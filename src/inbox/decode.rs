@@ -3,7 +3,7 @@
 //! Pure over any input. Promises that a file that is UTF-8 passes untouched and uncopied, and that what cannot be decoded
 //! reaches the reader as it is, so that the reader can name its line.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use encoding_rs_io::DecodeReaderBytesBuilder;
@@ -11,20 +11,27 @@ use encoding_rs_io::DecodeReaderBytesBuilder;
 /// Where lines are looked at one by one, a line is at most so long at a time: it bounds memory, not lines.
 const PIECE: u64 = 1 << 20;
 
+/// What is looked at to know the encoding: a header line and some rows.
+const START_LOOKED_AT: u64 = 16 << 10;
+
 /// The text of an input. `fallback` is what lines that are not UTF-8 are written in, if that is configured.
 pub fn text<'a>(
     mut input: Box<dyn BufRead + 'a>,
     fallback: Option<&'static Encoding>,
 ) -> io::Result<Box<dyn BufRead + 'a>> {
-    let start = input.fill_buf()?;
-    if let Some((marked, length)) = Encoding::for_bom(start) {
+    // Not what the first call happens to deliver: a packed file or a slow disk may give the mark's first byte alone.
+    let mut start = Vec::new();
+    input.by_ref().take(START_LOOKED_AT).read_to_end(&mut start)?;
+    let mark = Encoding::for_bom(&start);
+    let is_wide = start.contains(&0);
+    let mut input: Box<dyn BufRead + 'a> = Box::new(Cursor::new(start).chain(input));
+    if let Some((marked, length)) = mark {
         input.consume(length);
         if marked != UTF_8 {
             return Ok(whole(input, marked));
         }
     } else if let Some(wide) = fallback.filter(|wide| [UTF_16LE, UTF_16BE].contains(wide)) {
         // Without its mark, UTF-16 is known by the zeros in it: every text that a person keeps has some ASCII.
-        let is_wide = start.contains(&0);
         return Ok(if is_wide { whole(input, wide) } else { input });
     }
     Ok(match fallback.filter(|encoding| *encoding != UTF_8) {
@@ -112,6 +119,17 @@ mod tests {
             assert_eq!(decoded(&wide("\u{feff}José", big), None), "José".as_bytes());
             let configured = if big { UTF_16BE } else { UTF_16LE };
             assert_eq!(decoded(&wide("José", big), Some(configured)), "José".as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_mark_that_comes_in_pieces_is_seen() {
+        for big in [false, true] {
+            let bytes = wide("\u{feff}José", big);
+            let mut out = Vec::new();
+            let drip = BufReader::with_capacity(1, &bytes[..]);
+            text(Box::new(drip), None).unwrap().read_to_end(&mut out).unwrap();
+            assert_eq!(out, "José".as_bytes());
         }
     }
 

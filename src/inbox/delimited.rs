@@ -86,15 +86,17 @@ pub(super) fn records(
     let mut cells = ByteRecord::new();
     let mut unread = named.is_none();
     loop {
-        let last_line = passed.borrow_mut().begin_record(reader.position().byte());
-        if !reader.read_byte_record(&mut cells).map_err(|error| io(last_line + 1, &error))? {
+        let start = reader.position().byte();
+        passed.borrow_mut().ceiling = start + LARGEST_RECORD;
+        let read = reader.read_byte_record(&mut cells);
+        // Only now is known what stands between the record before and this one.
+        let line = passed.borrow_mut().first_line(start);
+        if !read.map_err(|error| io(line, &error))? {
             break;
         }
         if !std::mem::replace(&mut unread, true) {
             continue;
         }
-        let breaks = line_ends(cells.as_slice());
-        let line = passed.borrow_mut().last_line(reader.position().byte()) - breaks;
         if each(Record { line, cells: &cells })?.is_break() {
             return Ok(());
         }
@@ -110,29 +112,37 @@ struct Passed {
     bytes: u64,
     ceiling: u64,
     last_byte: u8,
-    /// Where line ends stand that the parser has not consumed yet.
-    feeds: VecDeque<u64>,
-    /// Line ends that it has consumed, and where the last of them stood.
-    consumed: u64,
-    last_feed: Option<u64>,
+    /// Line ends that do not stand before a record that was asked about.
+    ends: VecDeque<LineEnd>,
+    /// How many stand before it.
+    before: u64,
+}
+
+/// Where a line ends.
+struct LineEnd {
+    start: u64,
+    end: u64,
+    /// False for the second half of a CR LF whose first half was counted before the second came.
+    counts: bool,
 }
 
 impl Passed {
-    /// A record begins at a byte: it may be so long and no longer. Gives the line that ends there.
-    fn begin_record(&mut self, byte: u64) -> u64 {
-        self.ceiling = byte + LARGEST_RECORD;
-        self.last_line(byte)
+    /// The line on which the record begins that was read from a byte on: the line ends before it are those of the record
+    /// before, and blank lines.
+    fn first_line(&mut self, mut byte: u64) -> u64 {
+        while let Some(end) = self.ends.pop_front_if(|end| end.start <= byte) {
+            self.before += u64::from(end.counts);
+            byte = byte.max(end.end);
+        }
+        self.before + 1
     }
 
-    /// The number of the line that the byte before the given one belongs to.
-    fn last_line(&mut self, byte: u64) -> u64 {
-        while let Some(feed) = self.feeds.front().copied().filter(|feed| *feed < byte) {
-            self.feeds.pop_front();
-            self.consumed += 1;
-            self.last_feed = Some(feed);
+    /// A CR or LF has passed, and whether it is the second half of both.
+    fn line_ends(&mut self, place: u64, is_second: bool) {
+        match self.ends.back_mut() {
+            Some(end) if is_second && end.end == place => end.end += 1,
+            _ => self.ends.push_back(LineEnd { start: place, end: place + 1, counts: !is_second }),
         }
-        let ends_here = self.last_feed.is_some_and(|feed| feed + 1 == byte);
-        if ends_here { self.consumed } else { self.consumed + 1 }
     }
 }
 
@@ -151,17 +161,10 @@ impl<R: Read> Read for Counted<R> {
             return Err(io::Error::other(words));
         }
         let got = self.input.read(buffer)?;
-        let start = passed.bytes;
         let mut before = passed.last_byte;
-        for (place, byte) in (start..).zip(&buffer[..got]) {
-            match *byte {
-                // The second half of a CR LF: the line ends here and not one byte earlier.
-                b'\n' if before == b'\r' => {
-                    passed.feeds.pop_back();
-                    passed.feeds.push_back(place);
-                }
-                b'\n' | b'\r' => passed.feeds.push_back(place),
-                _ => {}
+        for (place, byte) in (passed.bytes..).zip(&buffer[..got]) {
+            if matches!(*byte, b'\n' | b'\r') {
+                passed.line_ends(place, *byte == b'\n' && before == b'\r');
             }
             before = *byte;
         }
@@ -191,15 +194,6 @@ fn is_markup(start: &[u8]) -> bool {
     ["<!doctype", "<html", "<head", "<body", "<?xml"]
         .iter()
         .any(|tag| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes())))
-}
-
-/// Line ends in a text: CR, LF, or both.
-fn line_ends(text: &[u8]) -> u64 {
-    let ends = (0..text.len()).filter(|place| match text[*place] {
-        b'\r' => text.get(place + 1) != Some(&b'\n'),
-        byte => byte == b'\n',
-    });
-    u64::try_from(ends.count()).unwrap_or_default()
 }
 
 /// The delimiter that a first line like `sep=;` names.

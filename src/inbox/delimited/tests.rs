@@ -101,6 +101,22 @@ fn lines_may_end_with_a_carriage_return_alone() {
 }
 
 #[test]
+fn lines_are_counted_the_same_in_whatever_pieces_they_come() {
+    // A quote that is never closed takes the last lines with it, and a CR LF may come in two pieces.
+    let text = b"email,first_name\r\n\r\na@example.org,A\r\nshort@example.org\r\n\n\rb@example.org,\"B\r\n\nC\"\r\nshort,\"x\n\n";
+    for capacity in [1, 2, 3, 7, 1 << 10] {
+        let mut lines = Vec::new();
+        let input = io::BufReader::with_capacity(capacity, &text[..]);
+        read(input, &BTreeMap::new(), &mut |row| {
+            lines.push(row.map_or_else(|rejection| rejection.line, |row| row.line));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(lines, [3, 4, 7, 10], "{capacity} bytes at a time");
+    }
+}
+
+#[test]
 fn the_rows_help_where_the_header_does_not_say_the_delimiter() {
     let text = b"Name, first and last;email\nJane;jane@example.org\nJoe;joe@example.org\n";
     assert_eq!(cells(text).len(), 2);
