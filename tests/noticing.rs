@@ -123,8 +123,7 @@ fn mount(behind: &Path, spool: &Path) -> Option<Mounted> {
     let mount = Command::new("bindfs").arg(behind).arg(spool).output().unwrap();
     if !mount.status.success() {
         let said = common::text(&mount.stderr);
-        assert!(std::env::var_os("CI").is_none(), "a FUSE mount is possible where the checks run: {said}");
-        writeln!(std::io::stderr(), "NOT RUN: this test needs a FUSE mount: {said}").unwrap();
+        common::real(false, &format!("a FUSE mount: {said}"));
         return None;
     }
     Some(Mounted(spool.to_owned()))

@@ -453,7 +453,8 @@ pub fn real_file(path: &Path, how: &str) -> bool {
     real(path.exists(), &format!("{} ({how})", path.display()))
 }
 
-fn real(there: bool, what: &str) -> bool {
+/// Says what is missing; where the checks run that is a failure.
+pub fn real(there: bool, what: &str) -> bool {
     if !there {
         assert!(std::env::var_os("CI").is_none(), "{what} is needed and not there");
         // Not `eprintln!`: the harness would swallow it.
