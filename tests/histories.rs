@@ -216,7 +216,7 @@ impl Story {
             Deed::Calm => self.house.account.change(World::calm),
             Deed::Run { minutes } => self.house.run(Duration::from_mins(*minutes)).await,
             Deed::Killed { after_millis } => {
-                let killed = self.house.live(CancellationToken::new());
+                let killed = Box::pin(self.house.live(CancellationToken::new()));
                 let _gone = tokio::time::timeout(Duration::from_millis(*after_millis), killed).await;
             }
             Deed::ClockCorrected { minutes } => {

@@ -123,7 +123,7 @@ impl Rehearsal {
             tokio::time::sleep(how_long).await;
             stop.cancel();
         };
-        tokio::join!(self.live(stop.clone()), stopping);
+        tokio::join!(Box::pin(self.live(stop.clone())), stopping);
     }
 
     /// Both loops, from their start to their end.
