@@ -351,3 +351,68 @@ fn a_write_protected_state_folder_is_said_at_the_start() {
     bench.run_once(0);
     assert_eq!(bench.account(World::contact_count), 2);
 }
+
+#[test]
+fn a_disk_that_becomes_write_protected_under_the_outbox_is_said_and_waited_out() {
+    if !common::real_part("strace", "-V") {
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.start();
+    bench.wait_until("the daemon", |bench| bench.log().contains("ready"));
+    // Every write into the outbox's log fails, as on a file system that the kernel has remounted.
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-p", &bench.pid().as_raw_nonzero().to_string(), "-o"])
+        .arg(bench.home.path().join("strace"))
+        .args(["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EROFS", "-P"])
+        .arg(bench.state().join("outbox.db-wal"))
+        .spawn()
+        .unwrap();
+    let tracer = |bench: &Bench| {
+        let status = fs::read_to_string(format!("/proc/{}/status", bench.pid().as_raw_nonzero()));
+        status
+            .unwrap_or_default()
+            .lines()
+            .any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+    };
+    bench.wait_until("strace holds it", tracer);
+    bench.drop_file("a.csv", table(0, 3));
+    bench.wait_until("it is said", |bench| {
+        bench.log().contains("the outbox cannot be written; files stay in the inbox")
+    });
+    assert!(bench.inbox().join("a.csv").exists(), "the file stays in the inbox");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap(),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    strace.wait().unwrap();
+    bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
+    assert_eq!(counts(&bench.receipts()["a.csv"]), "3 created");
+    bench.stop();
+}
+
+#[test]
+fn an_outbox_that_is_copied_with_its_log_while_the_daemon_runs_is_whole() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.drop_file("a.csv", table(0, 40));
+    bench.wait_until("the receipt", |bench| bench.receipts().len() == 1);
+    // Nothing was moved from the log into the file yet: the file alone is an older outbox.
+    let copy = bench.home.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for name in ["outbox.db", "outbox.db-wal"] {
+        fs::copy(bench.state().join(name), copy.join(name)).unwrap();
+    }
+    let mut outbox = mailchute::outbox::Outbox::open_to_look(&copy).unwrap().expect("an outbox");
+    assert_eq!(outbox.totals().unwrap().counts.created, 40);
+    drop(outbox);
+    let alone = bench.home.path().join("alone");
+    fs::create_dir(&alone).unwrap();
+    fs::copy(bench.state().join("outbox.db"), alone.join("outbox.db")).unwrap();
+    // It is either no outbox yet or one with fewer rows, and never one that is taken for damaged or written anew.
+    let looked = mailchute::outbox::Outbox::open_to_look(&alone).unwrap();
+    let known = looked.map_or(0, |mut outbox| outbox.totals().unwrap().counts.created);
+    assert!(known < 40, "the README says that a plain copy of the file alone is no backup");
+    bench.stop();
+}

@@ -1,11 +1,19 @@
 //! Just enough of Markdown as manual pages: headings, paragraphs, lists, tables of two or more columns, code.
 
-/// The head of a page. Reproducible: no date, the version instead.
+const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The day of this version, as the change log has it.
+fn date(changelog: &str) -> Option<&str> {
+    changelog.lines().find_map(|line| line.strip_prefix(&format!("## [{VERSION}] - ")))
+}
+
+/// The head of a page. Reproducible: its date is the version's.
 pub fn title(name: &str, section: u8) -> String {
     format!(
-        ".\\\" Made by packaging/pages.\n.ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH \"{}\" {section} \"\" \"mailchute {}\"\n",
+        ".\\\" Made by packaging/pages.\n.ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH \"{}\" {section} \"{}\" \"mailchute {VERSION}\"\n",
         inline(name),
-        env!("CARGO_PKG_VERSION")
+        date(CHANGELOG).unwrap_or_default(),
     )
 }
 
@@ -116,6 +124,11 @@ mod tests {
         assert_eq!(inline(".csv and `--x` it's a\\b"), "\\&.csv and \\fB\\-\\-x\\fR it\\(aqs a\\eb");
         assert_eq!(inline("see [the map](src/lib.rs)."), "see the map.");
         assert_eq!(inline("a [link] and (more)"), "a [link] and (more)");
+    }
+
+    #[test]
+    fn the_date_of_a_page_is_the_versions() {
+        assert!(date(CHANGELOG).is_some_and(|date| date.len() == "2026-11-25".len()));
     }
 
     #[test]

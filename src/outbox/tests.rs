@@ -485,3 +485,67 @@ fn evidence_stands_in_its_columns_and_a_consent_is_never_younger_than_its_file()
         ]
     );
 }
+
+/// An outbox as a released version left it: its schema, and rows in each state that they can be in.
+fn released(state: &std::path::Path, schema: usize) {
+    const SAMPLES: [&str; 1] = [include_str!("../../tests/fixtures/outboxes/0001.sql")];
+    let connection = Connection::open(state.join(FILE_NAME)).unwrap();
+    let wal = connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()));
+    wal.and_then(|()| MIGRATIONS[..schema].iter().try_for_each(|sql| connection.execute_batch(sql))).unwrap();
+    connection.execute_batch(SAMPLES[schema - 1]).unwrap();
+    connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    connection.pragma_update(None, "user_version", signed(schema as u64)).unwrap();
+}
+
+#[test]
+fn an_outbox_of_every_released_schema_is_brought_up_to_date_with_all_that_is_in_it() {
+    for schema in 1..=MIGRATIONS.len() {
+        let state = tempfile::tempdir().unwrap();
+        released(state.path(), schema);
+        let mut outbox = Outbox::open(state.path()).unwrap();
+        assert_eq!(outbox.version().unwrap(), MIGRATIONS.len());
+        assert_eq!(outbox.is_sound().unwrap(), None);
+        let counts = counts(&mut outbox);
+        let told = (counts.queued, counts.created, counts.unchanged, counts.rejected, counts.held);
+        assert_eq!(told, (1, 1, 1, 1, 1), "schema {schema}");
+        // What waited goes on.
+        let waiting = job(&mut outbox, at(0));
+        assert_eq!(
+            (waiting.contact().email().as_str(), waiting.place()),
+            ("jim@example.org", ("old.csv", 3))
+        );
+        settle(&mut outbox, waiting, &created(), at(1));
+        assert_eq!(take_kind(&mut outbox), "nothing");
+    }
+}
+
+fn take_kind(outbox: &mut Outbox) -> &'static str {
+    match take(outbox, at(2)) {
+        Take::Nothing => "nothing",
+        _ => "something",
+    }
+}
+
+#[test]
+fn a_schema_is_applied_whole_or_not_at_all_and_only_once() {
+    let (state, mut outbox) = open();
+    record(&mut outbox, &[reading(2, "jane@example.org", "Jane")], at(0));
+    let version = MIGRATIONS.len();
+    let next = "ALTER TABLE file ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'";
+    let broken = "ALTER TABLE file ADD COLUMN shape TEXT; UPDATE nowhere SET x = 1";
+    let schemas = |more: &[&'static str]| [&MIGRATIONS[..], more].concat();
+    assert!(outbox.migrate(&schemas(&[next, broken])).is_err());
+    let columns = |outbox: &Outbox| -> Vec<String> {
+        let mut statement = outbox.connection.prepare("SELECT name FROM pragma_table_info('file')").unwrap();
+        statement.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(outbox.version().unwrap(), version + 1, "the good one is kept");
+    assert!(
+        columns(&outbox).contains(&"colour".to_owned()) && !columns(&outbox).contains(&"shape".to_owned())
+    );
+    outbox.migrate(&schemas(&[next])).unwrap();
+    assert_eq!((outbox.version().unwrap(), counts(&mut outbox).queued), (version + 1, 1));
+    drop(outbox);
+    // This version does not touch what a newer one has made of it.
+    assert!(matches!(Outbox::open(state.path()), Err(OutboxError::Newer { .. })));
+}
