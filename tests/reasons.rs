@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 const README: &str = include_str!("../README.md");
 
 /// Words of a reason in the code, and what the README's table calls it.
-const REASONS: [(&str, &str); 14] = [
+const REASONS: [(&str, &str); 15] = [
     ("nobody has signed in yet", "nobody has signed in yet"),
     ("the service ended the authorization", "the service ended the authorization"),
     ("the answer to a token refresh was lost", "the answer to a token refresh was lost"),
@@ -23,6 +23,7 @@ const REASONS: [(&str, &str); 14] = [
     ),
     ("the account forbids calls", "the account forbids calls"),
     ("the account has no list", "route …: the account has no list …"),
+    ("the account refuses a list that it has", "route …: the account refuses a list that it has"),
     ("rows wait on route", "… rows wait on route …, which the configuration no longer has"),
     ("held for a person to decide", "… rows are held for a person to decide"),
     ("and not be moved to `failed`", "… cannot be moved"),
@@ -32,10 +33,11 @@ const REASONS: [(&str, &str); 14] = [
 ];
 
 /// Where the program calls for a person, by file. A new place means a new row in the README's table and in [`REASONS`].
-const PLACES: [(&str, usize); 7] = [
+const PLACES: [(&str, usize); 8] = [
     ("daemon/mod.rs", 1),
     ("daemon/reload.rs", 1),
     ("daemon/report.rs", 1),
+    ("drain/calls.rs", 1),
     ("drain/directory.rs", 2),
     ("drain/gate.rs", 4),
     ("inbox/mod.rs", 1),
