@@ -7,12 +7,15 @@
 )]
 
 mod common;
+#[path = "common/in_process.rs"]
+mod in_process;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Bench, address, assert_adds_up, counts, table};
-use mailchute::sandbox::Permission;
+use in_process::{Rehearsal, rehearse};
+use mailchute::sandbox::{Permission, Settings};
 use serde_json::Value;
 
 /// How far the clocks move at each look when polls and pauses must pass.
@@ -139,23 +142,25 @@ fn an_import_whose_answer_was_lost_is_found_and_not_posted_again() {
 fn several_imports_are_asked_after_with_one_call() {
     const JOBS: usize = 5;
     let lists: Vec<String> = (0..JOBS).map(|number| format!("List {number}")).collect();
-    let mut bench = Bench::with(|settings| {
-        (settings.requests_per_second, settings.requests_per_day) = (common::UNLIMITED, common::UNLIMITED);
-        settings.lists.clone_from(&lists);
-        settings.polls_until_done = 12;
-    });
-    let folders: Vec<String> = (0..JOBS).map(|number| format!("f{number}")).collect();
-    let routes: Vec<_> = folders.iter().zip(&lists).map(|(folder, list)| (&**folder, &**list)).collect();
-    bench.route(&routes);
-    bench.configure("delivery", "linger = \"0s\"");
-    for (number, folder) in folders.iter().enumerate() {
-        bench.implicit(folder);
-        bench.drop_file(&format!("{folder}/{number}.csv"), table(number * 10, 3));
+    let mut tables = "[api]\nbase_url = \"http://localhost/v3\"\n[inbox]\nsettle = \"1s\"\n\
+                      [delivery]\nlinger = \"0s\"\n"
+        .to_owned();
+    for (number, list) in lists.iter().enumerate() {
+        tables +=
+            &format!("[[route]]\nfolder = \"f{number}\"\nlists = [\"{list}\"]\nconsent = \"implicit\"\n");
     }
-    run_until_answered(&mut bench, JOBS);
-    let (posts, polls) =
-        bench.account(|world| (world.calls("contacts_json_import"), world.calls("activities")));
-    assert_eq!(posts, JOBS as u64);
+    let settings = Settings { lists, polls_until_done: 12, ..Settings::default() };
+    let (waits, posts, polls) = rehearse(async {
+        let house = Rehearsal::new(settings, &tables);
+        for number in 0..JOBS {
+            house.drop_file(&format!("f{number}/{number}.csv"), &table(number * 10, 3));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        house.run(Duration::from_mins(30)).await;
+        let calls = |name| house.account.inspect(|world| world.calls(name));
+        (house.waits(), calls("contacts_json_import"), calls("activities"))
+    });
+    assert_eq!((waits, posts), (0, JOBS as u64));
     // Each job ends with its twelfth poll; those that were posted first are asked after alone once or twice.
     assert!((12..=24).contains(&polls), "{polls} calls for {JOBS} jobs of twelve polls each");
 }

@@ -10,7 +10,7 @@
 #[path = "common/in_process.rs"]
 mod in_process;
 
-use std::{fmt::Write as _, fs, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use in_process::{Rehearsal, rehearse};
 use mailchute::sandbox::{Limiter, Settings};
@@ -31,9 +31,7 @@ async fn drained(limiter: Limiter, latency: Duration, minutes: u64) -> (u64, u64
     for number in 0..4 * 60 * (minutes + 1) {
         writeln!(rows, "person{number}@example.org").unwrap();
     }
-    let hidden = house.config.inbox_folder().join(".rows");
-    fs::write(&hidden, rows).unwrap();
-    fs::rename(&hidden, house.config.inbox_folder().join("rows.csv")).unwrap();
+    house.drop_file("rows.csv", &rows);
     tokio::time::advance(Duration::from_secs(2)).await;
     house.run(Duration::from_mins(minutes)).await;
     house.account.inspect(|world| {

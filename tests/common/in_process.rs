@@ -116,6 +116,14 @@ impl Rehearsal {
         self.skew.store(i64::try_from(skew.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
+    /// Drops a file by rename.
+    pub fn drop_file(&self, path: &str, text: &str) {
+        let target = self.config.inbox_folder().join(path);
+        let hidden = target.with_file_name(".hidden");
+        fs::write(&hidden, text).unwrap();
+        fs::rename(&hidden, target).unwrap();
+    }
+
     /// Runs for a while and is told to stop.
     pub async fn run(&self, how_long: Duration) {
         let stop = CancellationToken::new();
