@@ -91,6 +91,10 @@ impl Search {
         number(self.landing.unsubscribed).saturating_add(not_persons.max(number(self.landing.refused)))
     }
 
+    fn still_missing(&self) -> usize {
+        self.missing().saturating_sub(self.found.len() + self.absent.len())
+    }
+
     fn pages(&self) -> usize {
         self.sent.div_ceil(PAGE)
     }
@@ -132,7 +136,9 @@ impl Search {
                 for shown in page.items.iter().filter(|shown| !shown.unsubscribed && !shown.deleted) {
                     self.rows.remove(&shown.address.to_lowercase());
                 }
-                if self.next.is_none() {
+                // As many are left as did not arrive: further pages show other people's rows.
+                if self.next.is_none() || self.rows.len() <= self.still_missing() {
+                    self.next = None;
                     self.look_at_the_rest();
                 }
             }
