@@ -138,10 +138,9 @@ fn an_import_whose_answer_was_lost_is_found_and_not_posted_again() {
     assert_eq!(bench.account(|world| world.calls("contacts_json_import")), 2);
 }
 
-#[test]
-fn several_imports_are_asked_after_with_one_call() {
-    const JOBS: usize = 5;
-    let lists: Vec<String> = (0..JOBS).map(|number| format!("List {number}")).collect();
+/// An account with so many lists and jobs that end with a poll, and a folder for each list.
+fn lanes(number: usize, polls_until_done: u32) -> (Settings, String) {
+    let lists: Vec<String> = (0..number).map(|number| format!("List {number}")).collect();
     let mut tables = "[api]\nbase_url = \"http://localhost/v3\"\n[inbox]\nsettle = \"1s\"\n\
                       [delivery]\nlinger = \"0s\"\n"
         .to_owned();
@@ -149,7 +148,35 @@ fn several_imports_are_asked_after_with_one_call() {
         tables +=
             &format!("[[route]]\nfolder = \"f{number}\"\nlists = [\"{list}\"]\nconsent = \"implicit\"\n");
     }
-    let settings = Settings { lists, polls_until_done: 12, ..Settings::default() };
+    (Settings { lists, polls_until_done, ..Settings::default() }, tables)
+}
+
+#[test]
+fn two_imports_that_are_short_at_once_are_searched_one_after_the_other() {
+    const ROWS: usize = 3_000;
+    let (settings, tables) = lanes(2, 6);
+    let (counts, reads) = rehearse(async {
+        let house = Rehearsal::new(settings, &tables);
+        for lane in 0..2 {
+            let first = lane * ROWS;
+            house.account.change(|world| world.lose_in_imports(&address(first + 7)));
+            house.drop_file(&format!("f{lane}/{lane}.csv"), &table(first, ROWS));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        house.run(Duration::from_hours(2)).await;
+        let reads = house.account.inspect(|world| world.calls("contacts"));
+        (house.counts(), reads)
+    });
+    assert_eq!((counts.held, counts.imported), (2, 2 * ROWS as u64 - 2));
+    // Each search: a row of the end, six pages, a row that was on none; and the row once more, after it was sent again.
+    // Before that, it was asked twice who has left the account.
+    assert_eq!(reads, 2 * (1 + 6 + 1 + 1) + 2);
+}
+
+#[test]
+fn several_imports_are_asked_after_with_one_call() {
+    const JOBS: usize = 5;
+    let (settings, tables) = lanes(JOBS, 12);
     let (waits, posts, polls) = rehearse(async {
         let house = Rehearsal::new(settings, &tables);
         for number in 0..JOBS {

@@ -27,7 +27,7 @@ use mailchute::{
     drain::{self, Drain},
     inbox::{self, Inbox},
     oauth::Tokens,
-    outbox::{Outbox, SharedOutbox},
+    outbox::{Counts, Outbox, SharedOutbox},
     sandbox::{InProcess, Settings},
     wake::Wake,
 };
@@ -174,9 +174,14 @@ impl Rehearsal {
         tokio::join!(looks, drained);
     }
 
+    /// What became of all rows so far.
+    pub fn counts(&self) -> Counts {
+        Outbox::open(&self.config.state).unwrap().totals().unwrap().counts
+    }
+
     /// Rows that are not at their end.
     pub fn waits(&self) -> u64 {
-        let counts = Outbox::open(&self.config.state).unwrap().totals().unwrap().counts;
+        let counts = self.counts();
         counts.queued + counts.sending
     }
 }

@@ -118,11 +118,11 @@ impl<A: Account> Drain<A> {
         if let Some(step) = self.portion(&imports, &lanes, now).await? {
             return Ok(step);
         }
-        if let Some(due) = imports.iter().find(|import| import.due_at <= now) {
-            let due = due.clone();
+        let next = self.next_import(&imports).cloned();
+        let mut until = next.as_ref().map(|import| import.due_at);
+        if let Some(due) = next.filter(|import| import.due_at <= now) {
             return self.ask_about(due, imports, &lanes, now).await;
         }
-        let mut until = imports.iter().map(|import| import.due_at).min();
         // One import that waits to be posted is enough: rows that are not in it can still change their minds.
         if !imports.iter().any(|import| import.state == ImportState::Ready) {
             for (lane, backlog) in lanes.into_iter().zip(backlogs) {
@@ -136,6 +136,15 @@ impl<A: Account> Drain<A> {
             }
         }
         Ok(Step::Idle { until })
+    }
+
+    /// The import that is due next. While the rows of one are searched, others wait for their search: each would begin
+    /// from its first question again.
+    fn next_import<'a>(&mut self, imports: &'a [Import]) -> Option<&'a Import> {
+        let short = |import: &&Import| import.state == ImportState::Short;
+        self.bulk.search.take_if(|(id, _)| !imports.iter().filter(short).any(|import| import.id == *id));
+        let searched = self.bulk.search.as_ref().map(|(id, _)| *id);
+        imports.iter().find(|import| !short(import) || searched.is_none_or(|id| id == import.id))
     }
 
     /// Does a portion of the work that needs no call.
