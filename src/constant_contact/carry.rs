@@ -4,7 +4,7 @@
 //! surely did not leave is told from what may have arrived. Leaves tokens and meaning to `client` and `wire`. A test can
 //! carry requests to an account in its own process.
 
-use std::{pin::Pin, time::Duration};
+use std::{io::Write, pin::Pin, time::Duration};
 
 use reqwest::{Request, StatusCode};
 
@@ -42,6 +42,24 @@ pub type Carrying<'a> = Pin<Box<dyn Future<Output = Result<Carried, NotCarried>>
 pub trait Carry: Send + Sync + 'static {
     /// Carries a request there and its answer back.
     fn carry(&self, request: Request) -> Carrying<'_>;
+
+    /// The same, but what a success brings goes into a sink instead of the answer's body.
+    fn carry_into<'a>(&'a self, request: Request, sink: &'a mut Sink<'a>) -> Carrying<'a> {
+        Box::pin(async move {
+            let mut carried = self.carry(request).await?;
+            if carried.status.is_success() {
+                pour(sink, &std::mem::take(&mut carried.body))?;
+            }
+            Ok(carried)
+        })
+    }
+}
+
+/// Takes what is too large to be held. It does not fail by itself.
+pub type Sink<'a> = dyn Write + Send + 'a;
+
+fn pour(sink: &mut Sink<'_>, bytes: &[u8]) -> Result<(), NotCarried> {
+    sink.write_all(bytes).map_err(|error| (Passing::Lost, error.to_string()))
 }
 
 /// The way over the network.
@@ -52,11 +70,19 @@ pub(super) fn https() -> Result<reqwest::Client, ClientError> {
 
 impl Carry for reqwest::Client {
     fn carry(&self, request: Request) -> Carrying<'_> {
-        Box::pin(receive(self, request))
+        Box::pin(receive(self, request, None))
+    }
+
+    fn carry_into<'a>(&'a self, request: Request, sink: &'a mut Sink<'a>) -> Carrying<'a> {
+        Box::pin(receive(self, request, Some(sink)))
     }
 }
 
-async fn receive(http: &reqwest::Client, request: Request) -> Result<Carried, NotCarried> {
+async fn receive(
+    http: &reqwest::Client,
+    request: Request,
+    mut sink: Option<&mut Sink<'_>>,
+) -> Result<Carried, NotCarried> {
     let mut answer = http.execute(request).await.map_err(|error| {
         let fate = if error.is_connect() { Passing::NotSent } else { Passing::Lost };
         (fate, words(&error))
@@ -66,6 +92,10 @@ async fn receive(http: &reqwest::Client, request: Request) -> Result<Carried, No
     let (retry_after, date) = (header(reqwest::header::RETRY_AFTER), header(reqwest::header::DATE));
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| (Passing::Lost, words(&error)))? {
+        if let Some(sink) = sink.as_deref_mut().filter(|_| status.is_success()) {
+            pour(sink, &chunk)?;
+            continue;
+        }
         if body.len() + chunk.len() > LARGEST_ANSWER {
             return Err((Passing::Lost, format!("the answer is larger than {LARGEST_ANSWER} bytes")));
         }

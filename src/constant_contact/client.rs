@@ -14,13 +14,14 @@ use thiserror::Error;
 use url::Url;
 
 use super::carry::{self, Carried, Carry, NotCarried};
+use super::export::{Addresses, ExportRequest};
 use super::wire::{self, Raw};
 use super::{
     ACTIVITIES, Account, Activities, Activity, Answer, CONTACTS, CUSTOM_FIELDS, ContactsPage, LISTS, Page,
     Passing, Reply, SignUp, SignedUp, Trace, Which,
 };
 use crate::contact::StreetAddress;
-use crate::oauth::{Tokens, Unavailable};
+use crate::oauth::{AccessToken, Tokens, Unavailable};
 
 /// The largest page that the specification's prose allows for lists (its schema says 1,000).
 const LISTS_PER_PAGE: &str = "500";
@@ -28,6 +29,8 @@ const LISTS_PER_PAGE: &str = "500";
 const LARGEST_PAGE: &str = "500";
 /// Uploading the largest import takes this long on a slow line (400 kbit/s); other calls are small.
 const IMPORT_TIMEOUT: Duration = Duration::from_mins(2);
+/// The addresses of a million contacts (30 MB) arrive within this on a slow line (400 kbit/s).
+const EXPORT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The largest page of custom fields; an account has 100 at most.
 const FIELDS_PER_PAGE: &str = "100";
 
@@ -59,8 +62,7 @@ impl Client {
     }
 
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Carried, NotCarried> {
-        let request = request.build().map_err(|error| (Passing::NotSent, carry::words(&error)))?;
-        self.carrier.carry(request).await
+        self.carrier.carry(built(request)?).await
     }
 
     pub(super) fn url(&self, endpoint: &str) -> String {
@@ -75,21 +77,19 @@ impl Client {
     }
 
     async fn call<T>(&self, request: RequestBuilder, read: impl FnOnce(Raw<'_>) -> Reply<T>) -> Reply<T> {
-        let token = match self.tokens.access().await {
-            Ok(token) => token,
-            // `ready` was asked just before; only a token that ended in between comes here.
-            Err(unavailable) => return failed(Passing::NotSent, format!("no token: {unavailable}")),
-        };
-        let request = request.header("Accept", "application/json").bearer_auth(token.secret.expose_secret());
-        match self.send(request).await {
-            Ok(Carried { status, retry_after, body, .. }) => {
-                let mut reply =
-                    read(Raw { status: status.as_u16(), body: &body, generation: token.generation });
-                reply.trace.retry_after = retry_after.as_deref().and_then(wire::retry_after);
-                reply
+        match self.token().await {
+            Ok(token) => {
+                let request = request.header("Accept", "application/json");
+                let carried = self.send(request.bearer_auth(token.secret.expose_secret())).await;
+                answered(carried, token.generation, read)
             }
-            Err((fate, words)) => failed(fate, words),
+            Err(words) => failed(Passing::NotSent, words),
         }
+    }
+
+    async fn token(&self) -> Result<AccessToken, String> {
+        // `ready` was asked just before; only a token that ended in between comes here.
+        self.tokens.access().await.map_err(|unavailable| format!("no token: {unavailable}"))
     }
 
     async fn page(
@@ -110,6 +110,25 @@ impl Client {
             None => Some(self.http.get(self.url(endpoint)).query(query)),
             Some(href) => self.page_url(href).map(|url| self.http.request(Method::GET, url)),
         }
+    }
+}
+
+fn built(request: RequestBuilder) -> Result<reqwest::Request, NotCarried> {
+    request.build().map_err(|error| (Passing::NotSent, carry::words(&error)))
+}
+
+fn answered<T>(
+    carried: Result<Carried, NotCarried>,
+    generation: u64,
+    read: impl FnOnce(Raw<'_>) -> Reply<T>,
+) -> Reply<T> {
+    match carried {
+        Ok(Carried { status, retry_after, body, .. }) => {
+            let mut reply = read(Raw { status: status.as_u16(), body: &body, generation });
+            reply.trace.retry_after = retry_after.as_deref().and_then(wire::retry_after);
+            reply
+        }
+        Err((fate, words)) => failed(fate, words),
     }
 }
 
@@ -197,6 +216,27 @@ impl Account for Client {
         };
         let Some(request) = request else { return astray() };
         self.call(request, wire::contacts).await
+    }
+
+    async fn export(&self, list: &str) -> Reply<Activity> {
+        let request = self.http.post(self.url("activities/contact_exports"));
+        self.call(request.json(&ExportRequest::of(list)), wire::export).await
+    }
+
+    async fn exported(&self, file: &str, tell: &mut (dyn FnMut(&str) + Send)) -> Reply<()> {
+        let Some(url) = self.page_url(file) else { return astray() };
+        let token = match self.token().await {
+            Ok(token) => token,
+            Err(words) => return failed(Passing::NotSent, words),
+        };
+        let request = self.http.get(url).header("Accept", "text/csv").timeout(EXPORT_TIMEOUT);
+        let mut addresses = Addresses::new(tell);
+        let carried = match built(request.bearer_auth(token.secret.expose_secret())) {
+            Ok(request) => self.carrier.carry_into(request, &mut addresses).await,
+            Err(not_built) => Err(not_built),
+        };
+        let has_addresses = addresses.finish();
+        answered(carried, token.generation, |raw| wire::export_file(raw, has_addresses))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod carry;
 mod client;
+mod export;
 mod import;
 mod look;
 mod refusal;
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, future::Future, time::Duration};
 
 pub use carry::{CALL_TIMEOUT, Carried, Carry, Carrying, NotCarried};
 pub use client::{Client, ClientError};
+pub use export::EXPORT;
 pub use import::ImportBody;
 pub use look::{Held, PRIVILEGES, SUMMARY, words};
 
@@ -225,6 +227,10 @@ pub struct Activity {
     pub created_at: Option<Timestamp>,
     /// What it counted.
     pub tally: Tally,
+    /// It is an export and not an import.
+    pub is_export: bool,
+    /// The file that an export made, by its address.
+    pub file: Option<String>,
 }
 
 /// A page of bulk jobs.
@@ -321,4 +327,14 @@ pub trait Account: Send + Sync + 'static {
 
     /// A page of contacts.
     fn contacts(&self, which: &Which) -> impl Future<Output = Reply<ContactsPage>> + Send;
+
+    /// Asks for the addresses on a list as a file, which a bulk job makes.
+    fn export(&self, list: &str) -> impl Future<Output = Reply<Activity>> + Send;
+
+    /// Reads the file of an export and tells each address in it, also when it then breaks off.
+    fn exported(
+        &self,
+        file: &str,
+        tell: &mut (dyn FnMut(&str) + Send),
+    ) -> impl Future<Output = Reply<()>> + Send;
 }

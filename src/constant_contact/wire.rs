@@ -73,6 +73,16 @@ pub(super) fn import(raw: Raw<'_>) -> Reply<Activity> {
     interpret(raw, Endpoint::Import, |body| one_activity(&serde_json::from_slice(body).ok()?))
 }
 
+/// What the answer to the wish for an export means: the job's id.
+pub(super) fn export(raw: Raw<'_>) -> Reply<Activity> {
+    interpret(raw, Endpoint::Other, |body| one_activity(&serde_json::from_slice(body).ok()?))
+}
+
+/// What an export's file means beside its contents, which are read as they come.
+pub(super) fn export_file(raw: Raw<'_>, has_addresses: bool) -> Reply<()> {
+    interpret(raw, Endpoint::Other, |_| has_addresses.then_some(()))
+}
+
 /// What the answer about one bulk job means.
 pub(super) fn activity(raw: Raw<'_>) -> Reply<Option<Activity>> {
     if means(Endpoint::Job, raw.status, &complaint(raw.body)) == Means::Gone {
@@ -95,6 +105,7 @@ fn one_activity(body: &Value) -> Option<Activity> {
     let state = text(body, "state").unwrap_or_default();
     let count =
         |name: &str| body.pointer(&format!("/status/{name}")).and_then(Value::as_u64).unwrap_or_default();
+    let file = body.pointer("/_links/results/href").and_then(Value::as_str).map(str::to_owned);
     Some(Activity {
         activity_id: text(body, "activity_id").filter(|id| !id.is_empty())?,
         progress: match state.as_str() {
@@ -110,6 +121,9 @@ fn one_activity(body: &Value) -> Option<Activity> {
             refused: count("error_count") + count("correctable_count"),
             unsubscribed: count("cannot_add_to_list_count"),
         },
+        // Imports count persons, exports what they have completed.
+        is_export: file.is_some() || body.pointer("/status/items_completed_count").is_some(),
+        file,
     })
 }
 

@@ -1,20 +1,16 @@
-//! Bulk imports: accepted at once, done while they are polled, silent about what they leave out.
+//! Bulk jobs: accepted at once, carried out while they are polled. Leaves what they do to `imports` and `exports`.
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, invalid, not_found, object as limit_object};
-use super::contacts::object;
+use super::answer::{Answer, invalid, not_found, object};
 use super::request::Call;
-use super::strict::is_address;
-use super::world::{ACTIVITY, Activity, Fate, LIST, Permission, World, number, uuid};
+use super::world::{ACTIVITY, Activity, Fate, LIST, Work, World, number, uuid};
+use super::{exports, imports};
 
-/// What is beyond this is not imported, and nothing says so. Whether the service means decimal or binary megabytes is
-/// unknown: the smaller is the stricter.
-const BODY_READ: usize = 4_000_000;
-/// Rows beyond this are not imported either.
-const ROWS_READ: usize = 40_000;
 /// Unfinished jobs of an account.
 const MOST_UNFINISHED: usize = 1_000;
+/// Lists that a job may name.
+const MOST_LISTS: usize = 50;
 /// The largest page of jobs, and the usual one.
 const LARGEST_PAGE: usize = 500;
 const USUAL_PAGE: usize = 50;
@@ -23,51 +19,36 @@ const STATES: [&str; 5] = ["processing", "completed", "cancelled", "failed", "ti
 /// How long a job is remembered.
 const REMEMBERED_HOURS: i64 = 240;
 
-/// `POST /activities/contacts_json_import`
-pub fn import(world: &mut World, call: &Call) -> Answer {
+/// The lists that a job names; `None` unless there are one to fifty.
+pub(super) fn list_numbers(body: &Map<String, Value>) -> Option<Vec<u32>> {
+    let ids = body.get("list_ids")?.as_array()?;
+    let known = |id: &Value| number(LIST, id.as_str()?).and_then(|number| u32::try_from(number).ok());
+    let lists: Vec<u32> = ids.iter().map(known).collect::<Option<_>>()?;
+    (1..=MOST_LISTS).contains(&lists.len()).then_some(lists)
+}
+
+/// The refusal of a job that names a list that is not there.
+pub(super) fn unknown_list(world: &World, lists: &[u32]) -> Option<Answer> {
+    let is_known = |list: &&u32| world.lists.iter().any(|known| known.number == **list);
+    let unknown = lists.iter().find(|list| !is_known(list))?;
+    let id = uuid(LIST, u64::from(*unknown));
+    Some(not_found(&format!("list_ids: contact list {id} was not found")))
+}
+
+/// Takes a job, unless too many are unfinished. It is carried out while it is polled.
+pub(super) fn begin(world: &mut World, endpoint: &str, work: Work) -> Answer {
     if world.activities.iter().filter(|activity| !activity.done).count() >= MOST_UNFINISHED {
         return queue_full();
     }
-    let body = match object(call) {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    let lists: Option<Vec<u32>> = body.get("list_ids").and_then(Value::as_array).and_then(|ids| {
-        let known = |id: &Value| number(LIST, id.as_str()?).and_then(|number| u32::try_from(number).ok());
-        ids.iter().map(known).collect()
-    });
-    let Some(lists) = lists.filter(|lists| (1..=50).contains(&lists.len())) else {
-        return invalid("list_ids is missing");
-    };
-    let Some(rows) = body.get("import_data").and_then(Value::as_array) else {
-        return invalid("import_data is missing");
-    };
-    let rows = rows.as_slice();
-    if let Some(refusal) = wrong_row(world, rows) {
-        return refusal;
-    }
-    if let Some(unknown) = lists.iter().find(|list| !world.lists.iter().any(|known| known.number == **list)) {
-        return not_found(&format!(
-            "list_ids: contact list {} was not found",
-            uuid(LIST, u64::from(*unknown))
-        ));
-    }
-    let mut read = 0;
-    let within = |row: &&Value| {
-        read += row.to_string().len() + 1;
-        read <= BODY_READ
-    };
-    let rows: Vec<_> =
-        rows.iter().take_while(within).take(ROWS_READ).filter_map(Value::as_object).cloned().collect();
-    let number = u64::try_from(world.activities.len()).unwrap_or(u64::MAX) + 1;
-    let fate = FATES.into_iter().find(|(fault, _)| world.fault_fires(fault, "contacts_json_import"));
+    let fate = FATES.into_iter().find(|(fault, _)| world.fault_fires(fault, endpoint));
     let activity = Activity {
-        number,
+        number: u64::try_from(world.activities.len()).unwrap_or(u64::MAX) + 1,
         created_at: world.now(),
         polls: 0,
         done: false,
         counts: [0; 5],
-        work: Some((rows, lists)),
+        export: matches!(work, Work::Export(_)).then_some(None),
+        work: Some(work),
         fate: fate.map(|(_, fate)| fate),
     };
     world.activities.push(activity);
@@ -83,31 +64,9 @@ const FATES: [(&str, Fate); 5] = [
     ("activity_forgotten", Fate::Forgotten),
 ];
 
-/// Refuses an import with a row of the wrong shape. Rows are flat; what a row says is judged when it is carried out.
-fn wrong_row(world: &mut World, rows: &[Value]) -> Option<Answer> {
-    let flat = |row: &Value| {
-        row.as_object().is_some_and(|row| {
-            row.iter().all(|(name, value)| match value {
-                Value::String(_) => true,
-                Value::Number(number) => name.starts_with("birthday_") && number.is_u64(),
-                _ => false,
-            })
-        })
-    };
-    if !rows.iter().all(flat) {
-        return Some(invalid("import_data is invalid"));
-    }
-    let refused = |row: &Value| {
-        row["email"].as_str().is_some_and(|address| world.refused_rows.contains(&address.to_lowercase()))
-    };
-    let holds_one = rows.iter().any(refused);
-    (holds_one && world.fault_fires("import_invalid", "contacts_json_import"))
-        .then(|| invalid("import_data[email] is invalid"))
-}
-
 /// The third of the service's limits, told apart only by its words.
 pub fn queue_full() -> Answer {
-    limit_object(429, "activities.api.limit", "You exceeded 1,000 queued activities for this user account.")
+    object(429, "activities.api.limit", "You exceeded 1,000 queued activities for this user account.")
 }
 
 /// `GET /activities/{id}`
@@ -174,125 +133,38 @@ fn advance(world: &mut World, index: usize) -> &'static str {
         (world.activities[index].work, world.activities[index].done) = (None, true);
         return end;
     }
-    if let Some((rows, lists)) = world.activities[index].work.take() {
-        world.activities[index].counts = carry_out(world, rows, &lists);
-        world.activities[index].done = true;
+    match world.activities[index].work.take() {
+        Some(Work::Import(rows, lists)) => {
+            world.activities[index].counts = imports::carry_out(world, rows, &lists);
+        }
+        Some(Work::Export(lists)) => {
+            world.activities[index].export = Some(Some(exports::file(world, &lists)));
+        }
+        None => {}
     }
+    world.activities[index].done = true;
     "completed"
-}
-
-/// Properties of a row, but for custom fields, with the longest text of each.
-const ROW: [(&str, usize); 40] = [
-    ("email", 80),
-    ("first_name", 50),
-    ("last_name", 50),
-    ("job_title", 50),
-    ("company_name", 50),
-    ("birthday_month", 2),
-    ("birthday_day", 2),
-    ("anniversary", 10),
-    ("phone", 50),
-    ("home_phone", 50),
-    ("work_phone", 50),
-    ("mobile_phone", 50),
-    ("other_phone", 50),
-    ("street", 255),
-    ("street2", 255),
-    ("city", 50),
-    ("state", 50),
-    ("zip", 50),
-    ("country", 50),
-    ("home_street", 255),
-    ("home_street2", 255),
-    ("home_city", 50),
-    ("home_state", 50),
-    ("home_zip", 50),
-    ("home_country", 50),
-    ("home country", 50),
-    ("work_street", 255),
-    ("work_street2", 255),
-    ("work_city", 50),
-    ("work_state", 50),
-    ("work_zip", 50),
-    ("work_country", 50),
-    ("other_street", 255),
-    ("other_street2", 255),
-    ("other_city", 50),
-    ("other_state", 50),
-    ("other_zip", 50),
-    ("other_country", 50),
-    ("sms_number", 16),
-    ("sms_consent_date", 10),
-];
-
-/// Whether a row can be taken: a good address, and nothing that is too long or, by choice of the account, unknown.
-fn is_good(world: &World, row: &Map<String, Value>) -> bool {
-    let address = row.get("email").and_then(Value::as_str).unwrap_or_default();
-    let known = |name: &str, value: &Value| {
-        let longest = match name.strip_prefix("cf:") {
-            Some(field) => world.custom_fields.iter().any(|known| known.name == field).then_some(255),
-            None => ROW.iter().find(|(known, _)| *known == name).map(|(_, longest)| *longest),
-        };
-        let length = value.as_str().map_or(0, |text| text.chars().count());
-        longest.map_or(!world.settings.unknown_columns_are_errors, |longest| length <= longest)
-    };
-    is_address(address)
-        && !world.refused_rows.contains(&address.to_lowercase())
-        && row.contains_key("birthday_month") == row.contains_key("birthday_day")
-        && row.iter().all(|(name, value)| known(name, value))
-}
-
-/// Imports rows; gives the counts of items, persons, errors, correctable rows, and rows not added to lists.
-fn carry_out(world: &mut World, rows: Vec<Map<String, Value>>, lists: &[u32]) -> [usize; 5] {
-    let mut counts = [rows.len() + 1, 0, 0, 0, 0];
-    let mut seen = std::collections::HashSet::new();
-    let fields: std::collections::HashMap<String, String> = world
-        .custom_fields
-        .iter()
-        .map(|field| (format!("cf:{}", field.name), uuid(super::world::FIELD, u64::from(field.number))))
-        .collect();
-    let now = world.now();
-    for row in rows {
-        if !is_good(world, &row) {
-            counts[3] += 1;
-            continue;
-        }
-        let address = row.get("email").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let key = address.to_lowercase();
-        if world.lost_rows.contains(&key) {
-            continue;
-        }
-        // Equal addresses are merged and counted once.
-        let first = seen.insert(key);
-        counts[1] += usize::from(first);
-        let contact = world.add_contact(&address, Permission::Implicit);
-        (contact.deleted_at, contact.updated_at) = (None, now);
-        if contact.permission == Permission::Unsubscribed {
-            counts[4] += usize::from(first);
-        } else {
-            // Also for one who has only left a list: the import puts them back.
-            contact.lists.extend(lists);
-        }
-        for (name, value) in row.into_iter().filter(|(name, _)| name != "email") {
-            let id = fields.get(&name).cloned();
-            if id.is_some() || !name.starts_with("cf:") {
-                contact.details.insert(id.unwrap_or(name), value);
-            }
-        }
-    }
-    counts
 }
 
 fn resource(activity: &Activity, state: &str) -> Value {
     let id = uuid(ACTIVITY, activity.number);
-    let [items, persons, errors, correctable, not_added] = activity.counts;
-    json!({
+    let mut resource = json!({
         "activity_id": id, "state": state, "created_at": activity.created_at.to_string(), "activity_errors": [],
         "percent_done": if activity.done { 100 } else { 1 },
-        "status": {
-            "items_total_count": items, "person_count": persons, "error_count": errors,
-            "correctable_count": correctable, "cannot_add_to_list_count": not_added,
-        },
         "_links": { "self": { "href": format!("/v3/activities/{id}") } },
-    })
+    });
+    if let Some(file) = &activity.export {
+        let lines = file.as_ref().map_or(0, |file| file.lines().count().saturating_sub(1));
+        resource["status"] = json!({ "items_total_count": lines, "items_completed_count": lines });
+        if file.is_some() {
+            resource["_links"]["results"] = json!({ "href": format!("/v3/contact_exports/{id}") });
+        }
+        return resource;
+    }
+    let [items, persons, errors, correctable, not_added] = activity.counts;
+    resource["status"] = json!({
+        "items_total_count": items, "person_count": persons, "error_count": errors,
+        "correctable_count": correctable, "cannot_add_to_list_count": not_added,
+    });
+    resource
 }

@@ -16,6 +16,7 @@ pub struct Answer {
 pub enum Body {
     Json(Value),
     Html(String),
+    Csv(String),
     Empty,
 }
 
@@ -39,6 +40,10 @@ impl Answer {
 
     pub fn html(status: u16, text: impl Into<String>) -> Self {
         Self { body: Body::Html(text.into()), ..Self::json(status, Value::Null) }
+    }
+
+    pub fn csv(text: String) -> Self {
+        Self { body: Body::Csv(text), ..Self::json(200, Value::Null) }
     }
 
     pub fn empty(status: u16) -> Self {

@@ -6,7 +6,7 @@ use super::answer::{Answer, Body, Delivery, array, gateway, invalid, not_found, 
 use super::authorization::scope_of;
 use super::request::Call;
 use super::world::World;
-use super::{activities, contacts, lists};
+use super::{activities, contacts, exports, imports, lists};
 
 /// What stands in for an answer while the fault of that name fires.
 fn replaced(name: &str) -> Answer {
@@ -63,6 +63,7 @@ pub(super) fn endpoint(call: &Call) -> String {
     match (segments.next().unwrap_or_default(), segments.next()) {
         ("contacts", Some("sign_up_form")) => "sign_up_form".to_owned(),
         ("activities", Some("contacts_json_import")) => "contacts_json_import".to_owned(),
+        ("activities", Some("contact_exports")) => "contact_exports".to_owned(),
         ("account", _) => path.replace('/', "_"),
         (first, _) => first.to_owned(),
     }
@@ -121,7 +122,9 @@ fn route(world: &mut World, call: &Call, scope: &str) -> Answer {
         ("GET", ["contact_lists", id]) => lists::list(world, id),
         ("GET", ["contact_custom_fields"]) => lists::custom_fields(world, call),
         ("POST", ["contact_custom_fields"]) => lists::create_custom_field(world, call),
-        ("POST", ["activities", "contacts_json_import"]) => activities::import(world, call),
+        ("POST", ["activities", "contacts_json_import"]) => imports::import(world, call),
+        ("POST", ["activities", "contact_exports"]) => exports::export(world, call),
+        ("GET", ["contact_exports", id]) => exports::get(world, id),
         ("GET", ["activities"]) => activities::list(world, call),
         ("GET", ["activities", id]) => activities::get(world, id),
         _ => gateway(403, "Forbidden"),

@@ -10,7 +10,9 @@ mod api;
 mod authorization;
 mod contacts;
 mod control;
+mod exports;
 mod faults;
+mod imports;
 mod in_process;
 mod lists;
 pub mod person;
@@ -339,6 +341,7 @@ fn response(answer: Answer) -> Result<Response<Parcel>, Closed> {
     let (kind, bytes) = match answer.body {
         Body::Json(value) => ("application/json", value.to_string()),
         Body::Html(text) => ("text/html; charset=utf-8", text),
+        Body::Csv(text) => ("text/csv; charset=utf-8", text),
         Body::Empty => ("text/plain", String::new()),
     };
     let mut response = Response::builder().status(answer.status).header("Content-Type", kind);

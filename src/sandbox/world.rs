@@ -106,8 +106,14 @@ pub struct CustomField {
     pub name: String,
 }
 
-/// The rows of a bulk job and the lists that they go to.
-pub(super) type Work = (Vec<serde_json::Map<String, Value>>, Vec<u32>);
+/// What a bulk job has still to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Work {
+    /// Rows, and the lists that they go to.
+    Import(Vec<serde_json::Map<String, Value>>, Vec<u32>),
+    /// Lists whose members are written down.
+    Export(Vec<u32>),
+}
 
 /// A bulk job.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +124,8 @@ pub struct Activity {
     pub(super) done: bool,
     pub(super) counts: [usize; 5],
     pub(super) work: Option<Work>,
+    /// It is an export, which has a file once it is done.
+    pub(super) export: Option<Option<String>>,
     /// The end that a fault gave it, instead of being done.
     pub(super) fate: Option<Fate>,
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::super::Drain;
 use super::super::gate::plus;
-use super::Asked;
+use super::{Asked, looking};
 use crate::constant_contact::{Account, Activity, Answer, Passing, Progress, Tally, Trace};
 use crate::outbox::{CallRecord, Import, ImportState, ImportStep, Landing, Missing, OutboxError};
 
@@ -84,6 +84,17 @@ fn posted(answer: &Answer<Activity>, rows: u64, refusals: u32) -> Posting {
     }
 }
 
+/// The pause before a poll of a job that was polled so often.
+pub(super) fn poll_pause(polls: u32) -> Duration {
+    let place = usize::try_from(polls).unwrap_or(usize::MAX).min(POLLS.len() - 1);
+    POLLS[place]
+}
+
+/// Whether a question came to nothing so often that asking otherwise is better.
+pub(super) fn asked_often(import: &Import) -> bool {
+    usize::try_from(import.tries).is_ok_and(|tries| tries >= ASK_AGAIN.len())
+}
+
 /// What a job's progress means for its import.
 fn polled(activity: Option<&Activity>, import: &Import, now: Timestamp) -> ImportStep {
     let Some(activity) = activity else {
@@ -93,8 +104,7 @@ fn polled(activity: Option<&Activity>, import: &Import, now: Timestamp) -> Impor
     };
     match activity.progress {
         Progress::UnderWay => {
-            let place = usize::try_from(import.tries).unwrap_or(usize::MAX).saturating_add(1);
-            let pause = POLLS.get(place).copied().unwrap_or(POLLS[POLLS.len() - 1]);
+            let pause = poll_pause(import.tries.saturating_add(1));
             let mut step = ImportStep::to(ImportState::Running, plus(now, pause));
             step.tries = import.tries.saturating_add(1);
             step
@@ -122,11 +132,11 @@ fn may_be(activity: &Activity, import: &Import, claimed: &[String]) -> bool {
     // A job that has just begun has not counted yet; with a header the account counts one more.
     let items = activity.tally.items;
     let fits = items == 0 || items == import.rows || items == import.rows + 1;
-    in_time && fits && !claimed.contains(&activity.activity_id)
+    in_time && fits && !activity.is_export && !claimed.contains(&activity.activity_id)
 }
 
 /// A question that came to nothing is asked again later, without a change.
-fn again(import: &Import, now: Timestamp) -> ImportStep {
+pub(super) fn again(import: &Import, now: Timestamp) -> ImportStep {
     let place = usize::try_from(import.tries).unwrap_or(usize::MAX).min(ASK_AGAIN.len() - 1);
     let mut step = ImportStep::to(import.state, plus(now, ASK_AGAIN[place]));
     step.tries = import.tries.saturating_add(1);
@@ -181,15 +191,12 @@ impl<A: Account> Drain<A> {
                 };
                 (vec![(import.id, step)], record(&reply.answer, &reply.trace))
             }
-            Asked::Search(import, reply) => {
-                let step = match (&reply.answer, &mut self.bulk.search) {
-                    (Answer::Done(page), Some((id, search))) if *id == import.id => {
-                        search.answer(page);
-                        ImportStep::to(ImportState::Short, now)
-                    }
+            Asked::Search(import, told) => {
+                let step = match &mut self.bulk.search {
+                    Some((id, search)) if *id == import.id => looking::take(search, told, import, now),
                     _ => again(import, now),
                 };
-                (vec![(import.id, step)], record(&reply.answer, &reply.trace))
+                (vec![(import.id, step)], told.record())
             }
         };
         // The steps first: what is known of the account is found out again, an answer is not.
@@ -200,7 +207,7 @@ impl<A: Account> Drain<A> {
             Asked::PollAll(_, reply) | Asked::Doubt(_, _, reply) => {
                 self.heed(&reply.answer, &reply.trace, now).await?;
             }
-            Asked::Search(_, reply) => self.heed(&reply.answer, &reply.trace, now).await?,
+            Asked::Search(_, told) => self.heed_told(told, now).await?,
         }
         written
     }
@@ -288,7 +295,7 @@ fn taken(activity: &Activity, now: Timestamp) -> ImportStep {
     step
 }
 
-fn record<T>(answer: &Answer<T>, trace: &Trace) -> CallRecord {
+pub(super) fn record<T>(answer: &Answer<T>, trace: &Trace) -> CallRecord {
     super::super::calls::record(answer, trace.clone())
 }
 
@@ -299,7 +306,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn job(progress: Progress, tally: Tally) -> Activity {
-        Activity { activity_id: "a-1".into(), progress, state: "failed".into(), created_at: Some(NOW), tally }
+        let created_at = Some(NOW);
+        let (activity_id, state) = ("a-1".into(), "failed".into());
+        Activity { activity_id, progress, state, created_at, tally, is_export: false, file: None }
     }
 
     fn import(rows: u64, tries: u32) -> Import {
@@ -379,6 +388,7 @@ mod tests {
         assert!(may_be(&ours, &own, &[]));
         assert!(may_be(&Activity { tally: Tally::default(), ..ours.clone() }, &own, &[]), "not counted yet");
         assert!(!may_be(&ours, &own, &["a-1".to_owned()]), "it is another import's");
+        assert!(!may_be(&Activity { is_export: true, ..ours.clone() }, &own, &[]), "it is no import");
         assert!(!may_be(&Activity { tally: tally(9, 0, 0), ..ours.clone() }, &own, &[]), "of another size");
         let long_ago = NOW.checked_sub(CLOCKS_DIFFER * 2).unwrap();
         assert!(!may_be(&Activity { created_at: Some(long_ago), ..ours }, &own, &[]), "from before");

@@ -6,9 +6,10 @@
 
 mod guard;
 mod landing;
+mod looking;
 mod search;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -17,11 +18,10 @@ use super::gate::plus;
 use super::lanes::BulkLane;
 use super::{Drain, Step};
 use crate::clock::monotonic;
-use crate::constant_contact::{
-    ACTIVITIES, Account, Activities, Activity, CONTACTS, ContactsPage, IMPORT, ImportBody, Reply, Which,
-};
+use crate::constant_contact::{ACTIVITIES, Account, Activities, Activity, IMPORT, ImportBody, Reply};
 use crate::contact::Contact;
 use crate::outbox::{Fit, Import, ImportState, ImportStep, OutboxError};
+use looking::Told;
 use search::Search;
 
 /// More waiting rows than an import can hold do not have to wait for company.
@@ -32,10 +32,6 @@ const ROWS_AT_ONCE: u32 = 2_000;
 /// than four times in 24 hours.
 const AGAIN_AFTER: [Duration; 4] =
     [Duration::from_mins(5), Duration::from_hours(1), Duration::from_hours(8), Duration::from_hours(24)];
-/// A row that did not arrive for no known reason is sent once more, after the account has had a moment.
-const LOST_AGAIN_AFTER: Duration = Duration::from_mins(1);
-/// The account's clock may stamp rows a little before it answers with the import's own time.
-const SEARCH_MARGIN: Duration = Duration::from_mins(1);
 
 pub(super) use landing::Written;
 
@@ -66,7 +62,7 @@ pub(super) enum Asked {
     Poll(Import, Reply<Option<Activity>>),
     PollAll(Vec<Import>, Reply<Activities>),
     Doubt(Import, Vec<String>, Reply<Activities>),
-    Search(Import, Reply<ContactsPage>),
+    Search(Import, Told),
 }
 
 impl Asked {
@@ -76,7 +72,7 @@ impl Asked {
             Self::Post(_, reply) => is_throttled(&reply.answer),
             Self::Poll(_, reply) => is_throttled(&reply.answer),
             Self::PollAll(_, reply) | Self::Doubt(_, _, reply) => is_throttled(&reply.answer),
-            Self::Search(_, reply) => is_throttled(&reply.answer),
+            Self::Search(_, told) => told.was_throttled(),
         }
     }
 }
@@ -87,7 +83,7 @@ enum Question {
     Poll(Import, String),
     PollAll(Vec<Import>),
     Doubt(Import, Vec<String>, Option<String>),
-    Search(Import, Which),
+    Search(Import, search::Question),
 }
 
 /// The lists that an import goes to.
@@ -252,7 +248,7 @@ impl<A: Account> Drain<A> {
             }
             question => {
                 let endpoint = match question {
-                    Question::Search(..) => CONTACTS,
+                    Question::Search(_, question) => looking::endpoint(question),
                     _ => ACTIVITIES,
                 };
                 self.parts
@@ -276,7 +272,9 @@ impl<A: Account> Drain<A> {
                 Question::Doubt(import, claimed, page) => {
                     Asked::Doubt(import, claimed, account.activities(page.as_deref()).await)
                 }
-                Question::Search(import, which) => Asked::Search(import, account.contacts(&which).await),
+                Question::Search(import, question) => {
+                    Asked::Search(import, looking::ask(&*account, question).await)
+                }
             };
             Landed::Bulk { call, departure, asked: Box::new(asked) }
         }));
@@ -294,7 +292,10 @@ impl<A: Account> Drain<A> {
         Ok(match import.state {
             ImportState::Ready => self.post(import, lanes, now).await?,
             ImportState::Doubt => {
-                let claimed = imports.into_iter().filter_map(|other| other.activity_id).collect();
+                let exports =
+                    self.bulk.search.as_ref().and_then(|(_, search)| search.job().map(str::to_owned));
+                let claimed =
+                    imports.into_iter().filter_map(|other| other.activity_id).chain(exports).collect();
                 Some(Question::Doubt(import, claimed, self.bulk.doubt_page.take()))
             }
             ImportState::Short => self.look(import, lanes, now).await?,
@@ -355,67 +356,6 @@ impl<A: Account> Drain<A> {
         // Longer ids of lists than when it was filled: two halves fit.
         self.parts.outbox.ask(move |outbox| outbox.split_import(id, now)).await?;
         Ok(None)
-    }
-
-    /// The search's next question, or its end.
-    async fn look(
-        &mut self,
-        import: Import,
-        lanes: &[BulkLane],
-        now: Timestamp,
-    ) -> Result<Option<Question>, OutboxError> {
-        if self.bulk.search.as_ref().is_none_or(|(id, _)| *id != import.id) {
-            let list = lanes.iter().find(|lane| lane.lists == import.lists);
-            let list = list.and_then(|lane| remaining(&lane.list_ids, &import).into_iter().next());
-            let list = list.unwrap_or_default();
-            let since = import.taken_at.or(import.posted_at).unwrap_or(now);
-            let since = since.checked_sub(SEARCH_MARGIN).unwrap_or(Timestamp::MIN);
-            let rows = self.addresses(import.id).await?;
-            self.bulk.search = Some((import.id, Search::new(rows, list, since, import.landing)));
-        }
-        let Some((_, search)) = &mut self.bulk.search else { return Ok(None) };
-        let found = match search.next() {
-            Ok(which) => return Ok(Some(Question::Search(import, which))),
-            Err(found) => found,
-        };
-        self.bulk.search = None;
-        tracing::info!(
-            import = import.id,
-            rows = import.rows,
-            missing = found.len(),
-            "an import's rows were searched"
-        );
-        let (id, again_at) = (import.id, plus(now, LOST_AGAIN_AFTER));
-        let finished = self
-            .parts
-            .outbox
-            .ask(move |outbox| {
-                let finished = outbox.settle_missing(id, &found, again_at, now)?;
-                outbox.step_imports(None, &[(id, ImportStep::to(ImportState::Landed, now))], now)?;
-                Ok::<_, OutboxError>(finished)
-            })
-            .await?;
-        self.progressed = true;
-        if finished {
-            self.parts.wake.hint();
-        }
-        Ok(None)
-    }
-
-    /// An import's rows: entry by folded address.
-    async fn addresses(&mut self, id: i64) -> Result<BTreeMap<String, i64>, OutboxError> {
-        self.parts
-            .outbox
-            .ask(move |outbox| {
-                let (mut all, mut after) = (BTreeMap::new(), 0);
-                loop {
-                    let rows = outbox.import_rows(id, after, ROWS_AT_ONCE)?;
-                    let Some((last, _)) = rows.last() else { return Ok(all) };
-                    after = *last;
-                    all.extend(rows.into_iter().map(|(entry, contact)| (contact.email().key(), entry)));
-                }
-            })
-            .await
     }
 
     async fn step_import(&mut self, id: i64, step: ImportStep, now: Timestamp) -> Result<(), OutboxError> {

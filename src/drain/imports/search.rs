@@ -2,14 +2,15 @@
 //!
 //! Pure: says the next question and takes its answer. The account only counts; it names nobody. First those who
 //! unsubscribed are asked for (a page for 500), then rows that look as if the service might refuse them, then the end of
-//! the import (what is too long is cut there), and only then everybody on the list, or each row by itself, whichever
-//! costs fewer calls. The search ends as soon as as many are found as are missing.
+//! the import (what is too long is cut there), and only then each row by itself, everybody on the list by pages, or an
+//! export of the list, whichever costs fewer calls. The search ends as soon as as many are found as are missing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::constant_contact::{ContactsPage, Shown, Which};
+use crate::constant_contact::{Activity, ContactsPage, Progress, Shown, Which};
 use crate::outbox::{Landing, Missing};
 
 /// Contacts on a page.
@@ -17,6 +18,11 @@ const PAGE: usize = 500;
 /// Rows that everything else left over are looked up by themselves, unless they are more than this: then the account
 /// lost so many that they are sent again without a question.
 const LOOKED_UP_AT_MOST: usize = 200;
+/// What an export costs at most: one call to begin it, one to read it, and polls of a job that takes minutes. A list of
+/// fewer pages is read by pages.
+const EXPORT_COSTS: usize = 10;
+/// An export that is not done after so many polls, which takes a quarter of an hour, is given up.
+const MOST_POLLS: u32 = 18;
 /// The import's specification takes addresses up to this length, though others of its pages take more.
 const LONGEST_USUAL_ADDRESS: usize = 50;
 
@@ -36,8 +42,33 @@ enum Stage {
         then: After,
     },
     OnList,
+    Export(Export),
     Over,
 }
+
+/// How far an export is.
+#[derive(Debug, Clone)]
+enum Export {
+    Wanted,
+    Begun { job: String, polls: u32 },
+    Made { file: String },
+}
+
+/// What a search asks next.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// A page of contacts.
+    Contacts(Which),
+    /// An export of a list, by its id.
+    Export(String),
+    /// How far an export is: the job, and how often that was asked.
+    Job(String, u32),
+    /// Which of these rows are in an export's file.
+    File(String, Rows),
+}
+
+/// Rows by folded address.
+pub type Rows = Arc<BTreeMap<String, i64>>;
 
 /// What follows single look-ups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +86,7 @@ pub struct Search {
     landing: Landing,
     sent: usize,
     /// Rows of which it is not known whether they landed: entry by folded address.
-    rows: BTreeMap<String, i64>,
+    rows: Rows,
     found: Vec<(i64, Missing)>,
     /// Rows that the account does not know: whether they look unusual, and their entries.
     absent: Vec<(bool, i64)>,
@@ -72,7 +103,7 @@ impl Search {
             since,
             landing,
             sent: rows.len(),
-            rows,
+            rows: Arc::new(rows),
             found: Vec::new(),
             absent: Vec::new(),
             stage: Stage::Unsubscribed,
@@ -100,29 +131,86 @@ impl Search {
     }
 
     /// The next question, or what was found.
-    pub fn next(&mut self) -> Result<Which, Vec<(i64, Missing)>> {
+    pub fn next(&mut self) -> Result<Question, Vec<(i64, Missing)>> {
         loop {
             if self.found.len() + self.absent.len() >= self.missing() {
                 self.stage = Stage::Over;
                 self.next = None;
             }
             if let Some(next) = self.next.clone() {
-                return Ok(Which::Next(next));
+                return Ok(Question::Contacts(Which::Next(next)));
             }
-            match &mut self.stage {
+            let which = match &mut self.stage {
                 Stage::Over => {
                     self.judge_absent();
                     return Err(std::mem::take(&mut self.found));
                 }
-                Stage::Unsubscribed => return Ok(Which::Unsubscribed),
-                Stage::OnList => return Ok(Which::OnList { list: self.list.clone(), since: self.since }),
+                Stage::Export(export) => {
+                    return Ok(match export.clone() {
+                        Export::Wanted => Question::Export(self.list.clone()),
+                        Export::Begun { job, polls } => Question::Job(job, polls),
+                        Export::Made { file } => Question::File(file, Arc::clone(&self.rows)),
+                    });
+                }
+                Stage::Unsubscribed => Which::Unsubscribed,
+                Stage::OnList => Which::OnList { list: self.list.clone(), since: self.since },
                 Stage::LookUp { rows, then, .. } => match (rows.front(), *then) {
-                    (Some(address), _) => return Ok(Which::Address(address.clone())),
-                    (None, After::Tail) => self.look_at_the_tail(),
-                    (None, After::OnList) => self.look_at_everybody(),
-                    (None, After::Over) => self.stage = Stage::Over,
+                    (Some(address), _) => Which::Address(address.clone()),
+                    (None, After::Tail) => {
+                        self.look_at_the_tail();
+                        continue;
+                    }
+                    (None, After::OnList) => {
+                        self.look_at_everybody();
+                        continue;
+                    }
+                    (None, After::Over) => {
+                        self.stage = Stage::Over;
+                        continue;
+                    }
                 },
+            };
+            return Ok(Question::Contacts(which));
+        }
+    }
+
+    /// The job of an export that this search had made, which is no import's.
+    #[must_use]
+    pub fn job(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Export(Export::Begun { job, .. }) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// Takes how far an export is. Without one, or with one that ended badly, the list is read by pages.
+    pub fn export_is(&mut self, activity: Option<&Activity>) {
+        let Stage::Export(export) = &mut self.stage else { return };
+        let polls = match export {
+            Export::Begun { polls, .. } => *polls + 1,
+            _ => 0,
+        };
+        *export = match activity.map(|activity| (activity.progress, activity)) {
+            Some((Progress::Completed, Activity { file: Some(file), .. })) => {
+                Export::Made { file: file.clone() }
             }
+            Some((Progress::UnderWay, Activity { activity_id, .. })) if polls < MOST_POLLS => {
+                Export::Begun { job: activity_id.clone(), polls }
+            }
+            _ => {
+                self.stage = Stage::OnList;
+                return;
+            }
+        };
+    }
+
+    /// Takes which rows an export holds; if it broke off, the others are looked for on pages.
+    pub fn exported(&mut self, there: &HashSet<i64>, whole: bool) {
+        Arc::make_mut(&mut self.rows).retain(|_, entry| !there.contains(entry));
+        if whole {
+            self.look_at_the_rest();
+        } else {
+            self.stage = Stage::OnList;
         }
     }
 
@@ -130,11 +218,11 @@ impl Search {
     pub fn answer(&mut self, page: &ContactsPage) {
         self.next.clone_from(&page.next);
         match &mut self.stage {
-            Stage::Over => {}
+            Stage::Over | Stage::Export(_) => {}
             Stage::Unsubscribed => self.some_unsubscribed(page),
             Stage::OnList => {
                 for shown in page.items.iter().filter(|shown| !shown.unsubscribed && !shown.deleted) {
-                    self.rows.remove(&shown.address.to_lowercase());
+                    Arc::make_mut(&mut self.rows).remove(&shown.address.to_lowercase());
                 }
                 // As many are left as did not arrive: further pages show other people's rows.
                 if self.next.is_none() || self.rows.len() <= self.still_missing() {
@@ -159,7 +247,7 @@ impl Search {
 
     fn some_unsubscribed(&mut self, page: &ContactsPage) {
         for shown in page.items.iter().filter(|shown| shown.unsubscribed) {
-            if let Some(entry) = self.rows.remove(&shown.address.to_lowercase()) {
+            if let Some(entry) = Arc::make_mut(&mut self.rows).remove(&shown.address.to_lowercase()) {
                 self.found.push((entry, unsubscribed()));
             }
         }
@@ -175,7 +263,7 @@ impl Search {
     /// Judges one row by what the account shows for its address. Says whether it landed.
     fn judge(&mut self, address: &str, page: &ContactsPage) -> bool {
         let shown = page.items.iter().find(|shown| shown.address.eq_ignore_ascii_case(address));
-        let Some(entry) = self.rows.remove(address) else { return false };
+        let Some(entry) = Arc::make_mut(&mut self.rows).remove(address) else { return false };
         match shown {
             Some(Shown { unsubscribed: true, .. }) => self.found.push((entry, unsubscribed())),
             Some(shown) if !shown.deleted && shown.lists.contains(&self.list) => return true,
@@ -222,9 +310,12 @@ impl Search {
     }
 
     fn look_at_everybody(&mut self) {
-        self.stage = Stage::OnList;
         if self.rows.len() <= self.pages() {
             self.look_at_the_rest();
+        } else if self.pages() > EXPORT_COSTS {
+            self.stage = Stage::Export(Export::Wanted);
+        } else {
+            self.stage = Stage::OnList;
         }
     }
 
@@ -235,7 +326,7 @@ impl Search {
             self.stage = Stage::LookUp { rows, ends_when_found: false, then: After::Over };
             return;
         }
-        let lost = std::mem::take(&mut self.rows).into_values();
+        let lost = Arc::unwrap_or_clone(std::mem::take(&mut self.rows)).into_values();
         let reason = "the account says that the import is done, but many of its rows did not arrive";
         self.found.extend(lost.map(|entry| (entry, Missing::Unknown(reason.to_owned()))));
         self.stage = Stage::Over;
@@ -257,6 +348,7 @@ fn is_unusual(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::constant_contact::Tally;
 
     const LIST: &str = "l-1";
 
@@ -265,6 +357,10 @@ mod tests {
         on_list: Vec<String>,
         left: Vec<String>,
         asked: usize,
+        refuses_exports: bool,
+        /// `None`: never.
+        polls_until_done: Option<u32>,
+        breaks_off: bool,
     }
 
     impl Account {
@@ -296,12 +392,64 @@ mod tests {
         }
     }
 
+    impl Account {
+        /// Makes an export: begun, under way, made, read.
+        fn tell(&mut self, search: &mut Search, question: Question) {
+            self.asked += 1;
+            let job = |progress, file: Option<&str>| Activity {
+                activity_id: "a-9".to_owned(),
+                progress,
+                state: String::new(),
+                created_at: None,
+                tally: Tally::default(),
+                is_export: true,
+                file: file.map(str::to_owned),
+            };
+            match question {
+                Question::Export(list) => {
+                    assert_eq!(list, LIST);
+                    search.export_is((!self.refuses_exports).then(|| job(Progress::UnderWay, None)).as_ref());
+                }
+                Question::Job(id, polls) => {
+                    assert_eq!((id.as_str(), search.job()), ("a-9", Some("a-9")));
+                    let ends = self.polls_until_done.is_some_and(|until| polls + 1 >= until);
+                    let now = if ends {
+                        job(Progress::Completed, Some("f"))
+                    } else {
+                        job(Progress::UnderWay, None)
+                    };
+                    search.export_is(Some(&now));
+                }
+                Question::File(file, rows) => {
+                    assert_eq!(file, "f");
+                    let reads = self.on_list.len() / if self.breaks_off { 2 } else { 1 };
+                    let there =
+                        self.on_list.iter().take(reads).filter_map(|address| rows.get(address).copied());
+                    search.exported(&there.collect(), !self.breaks_off);
+                }
+                Question::Contacts(which) => panic!("{which:?}"),
+            }
+        }
+    }
+
     fn address(number: usize) -> String {
         format!("p{number:06}@example.org")
     }
 
     /// Searches among so many rows and says what was found, by number, with how many questions.
     fn search(
+        rows: usize,
+        left: &[usize],
+        refused: &[usize],
+        lost: &[usize],
+        long: bool,
+    ) -> (Vec<(i64, Missing)>, usize) {
+        search_in(|_| {}, rows, left, refused, lost, long)
+    }
+
+    /// The same in an account that is not as usual.
+    fn search_in(
+        change: impl FnOnce(&mut Account),
         rows: usize,
         left: &[usize],
         refused: &[usize],
@@ -321,7 +469,11 @@ mod tests {
             on_list: (0..rows).filter(|number| !gone(number)).map(name).collect(),
             left: left.iter().map(|number| name(*number)).collect(),
             asked: 0,
+            refuses_exports: false,
+            polls_until_done: Some(3),
+            breaks_off: false,
         };
+        change(&mut account);
         let landing = Landing {
             persons: (rows - refused.len() - lost.len()) as u64,
             refused: refused.len() as u64,
@@ -332,10 +484,11 @@ mod tests {
         let mut place = Vec::new();
         loop {
             match search.next() {
-                Ok(which) => {
+                Ok(Question::Contacts(which)) => {
                     let page = account.page(&which, &mut place);
                     search.answer(&page);
                 }
+                Ok(question) => account.tell(&mut search, question),
                 Err(mut found) => {
                     found.sort_by_key(|(entry, _)| *entry);
                     return (found, account.asked);
@@ -382,6 +535,31 @@ mod tests {
     }
 
     #[test]
+    fn a_long_list_is_exported_instead_of_read_by_pages() {
+        let (found, asked) = search(36_000, &[], &[], &[4, 17_000, 35_998], false);
+        assert_eq!(kinds(&found), [(4, '?'), (17_000, '?'), (35_998, '?')]);
+        // One row of the tail, the export with three polls and its file, three rows that were not in it.
+        assert_eq!(asked, 1 + (1 + 3 + 1) + 3);
+    }
+
+    #[test]
+    fn without_an_export_the_pages_are_read() {
+        let lost = [4, 17_000, 35_998];
+        let pages = 1 + 72 + 3;
+        let changes: [(fn(&mut Account), usize); 3] = [
+            (|account| account.refuses_exports = true, 1 + pages),
+            (|account| account.polls_until_done = None, 1 + MOST_POLLS as usize + pages),
+            // What the first half of the file showed need not be looked at on the pages again.
+            (|account| account.breaks_off = true, 1 + 3 + 1 + pages),
+        ];
+        for (change, expected) in changes {
+            let (found, asked) = search_in(change, 36_000, &[], &[], &lost, false);
+            assert_eq!(kinds(&found), [(4, '?'), (17_000, '?'), (35_998, '?')]);
+            assert_eq!(asked, expected);
+        }
+    }
+
+    #[test]
     fn few_rows_are_looked_up_one_by_one() {
         let (found, asked) = search(1, &[], &[0], &[], false);
         assert_eq!((kinds(&found), asked), (vec![(0, 'r')], 1));
@@ -396,11 +574,11 @@ mod tests {
         let found = loop {
             match search.next() {
                 // The list shows nobody after number 1,900; each by itself is there, but one.
-                Ok(Which::OnList { .. }) => {
+                Ok(Question::Contacts(Which::OnList { .. })) => {
                     let items = (0..1_900).map(|number| shown(address(number))).collect();
                     search.answer(&ContactsPage { items, next: None, count: None });
                 }
-                Ok(Which::Address(asked)) => {
+                Ok(Question::Contacts(Which::Address(asked))) => {
                     let items = if asked == address(1_950) { Vec::new() } else { vec![shown(asked)] };
                     search.answer(&ContactsPage { items, next: None, count: None });
                 }
