@@ -80,6 +80,24 @@ fn a_list_that_is_missing_is_made_once_where_that_is_wanted_whatever_gets_lost()
 }
 
 #[test]
+fn a_kill_between_the_making_of_a_list_and_its_answer_makes_no_second_one() {
+    let mut bench = Bench::new();
+    bench.configure("delivery", "create_lists = true");
+    bench.route(&[(".", "Newsletter"), ("fans", "Fan Club")]);
+    bench.drop_file("fans/a.csv", table(0, 2));
+    bench.sandbox.fault("slow@contact_lists=always").unwrap();
+    bench.start();
+    bench.wait_until("the list", |bench| bench.account(|world| world.list_names().len() == 2));
+    bench.kill();
+    bench.sandbox.calm();
+    bench.run_once(0);
+    bench.account(|world| {
+        assert_eq!(world.list_names(), ["Newsletter", "Fan Club"]);
+        assert_eq!(world.members("Fan Club").len(), 2);
+    });
+}
+
+#[test]
 fn a_list_that_cannot_be_made_stops_its_route_only() {
     let mut bench = Bench::new();
     bench.configure("delivery", "create_lists = true");

@@ -54,12 +54,11 @@ impl<A: Account> Drain<A> {
         let could_not_be_made = self.make_lists(&mut directory).await?;
         let stored = directory.clone();
         self.parts.outbox.ask(move |outbox| outbox.set_directory(&stored, now)).await?;
-        self.gate.directory_read(now);
         self.directory_is_fresh = true;
-        self.lanes = Lanes::resolve(&self.parts.routes, &directory);
-        for (folder, reason) in could_not_be_made {
-            self.lanes.blocked.insert(folder, reason);
-        }
+        let before =
+            std::mem::replace(&mut self.lanes, Lanes::resolve(&self.parts.routes, &directory)).blocked;
+        self.lanes.blocked.extend(could_not_be_made);
+        self.gate.directory_read(!before.is_empty() && before == self.lanes.blocked, now);
         self.directory = directory;
         self.tell_routes().await?;
         Ok(Step::Worked)

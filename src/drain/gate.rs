@@ -27,9 +27,10 @@ const LOGIN_LOOK: Duration = Duration::from_secs(2);
 const MIDNIGHT_MARGIN: Duration = Duration::from_secs(30);
 /// A UTC day has no other length: Unix time knows no leap seconds.
 const SECONDS_A_DAY: i64 = 24 * 60 * 60;
-/// Lists and fields are read again no sooner: a person makes a list in a minute, and a call is a call.
-const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_mins(1);
-
+/// Lists and fields are read again no sooner: a person makes a list in a minute. Where nobody does, a route that waits for
+/// one must not spend the day's calls: at the last of these pauses it takes 600 of them.
+const DIRECTORY_AGAIN_AFTER: [Duration; 4] =
+    [Duration::from_mins(1), Duration::from_mins(1), Duration::from_mins(2), Duration::from_mins(5)];
 /// A reading that failed is repeated sooner; how the account is, the gate knows by then.
 const DIRECTORY_RETRY: Duration = Duration::from_secs(5);
 
@@ -60,6 +61,8 @@ pub(super) struct Gate {
     renewed: Option<u64>,
     directory_again_at: Timestamp,
     directory_wanted: bool,
+    /// Readings, one after the other, that opened no route.
+    directory_in_vain: usize,
 }
 
 impl Gate {
@@ -74,8 +77,9 @@ impl Gate {
             forbidden: None,
             renewed: None,
             directory_again_at: directory_read_at
-                .map_or(Timestamp::MIN, |at| plus(at, DIRECTORY_AGAIN_AFTER)),
+                .map_or(Timestamp::MIN, |at| plus(at, DIRECTORY_AGAIN_AFTER[0])),
             directory_wanted: false,
+            directory_in_vain: 0,
         }
     }
 
@@ -132,8 +136,11 @@ impl Gate {
         self.directory_wanted = false;
     }
 
-    pub(super) fn directory_read(&mut self, now: Timestamp) {
-        self.directory_again_at = plus(now, DIRECTORY_AGAIN_AFTER);
+    /// Lists and fields were read: in vain if the same routes wait for a list as before.
+    pub(super) fn directory_read(&mut self, in_vain: bool, now: Timestamp) {
+        self.directory_in_vain = if in_vain { self.directory_in_vain + 1 } else { 0 };
+        let place = self.directory_in_vain.min(DIRECTORY_AGAIN_AFTER.len() - 1);
+        self.directory_again_at = plus(now, DIRECTORY_AGAIN_AFTER[place]);
     }
 
     /// Until when nothing may be sent.
@@ -324,9 +331,15 @@ mod tests {
         assert!(gate.ask_directory_again(now));
         gate.directory_asked(now);
         assert!(!gate.ask_directory_again(now));
-        gate.directory_read(now);
+        gate.directory_read(false, now);
         assert!(!gate.ask_directory_again(plus(now, DIRECTORY_RETRY)));
-        assert!(gate.ask_directory_again(plus(now, DIRECTORY_AGAIN_AFTER)));
+        assert!(gate.ask_directory_again(plus(now, DIRECTORY_AGAIN_AFTER[0])));
+        let pause = |in_vain: bool, gate: &mut Gate| {
+            gate.directory_read(in_vain, now);
+            gate.directory_again_at().duration_since(now).as_secs()
+        };
+        assert_eq!([true; 5].map(|in_vain| pause(in_vain, &mut gate)), [60, 120, 300, 300, 300]);
+        assert_eq!([false, true].map(|in_vain| pause(in_vain, &mut gate)), [60, 60]);
     }
 
     #[test]
