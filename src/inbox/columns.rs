@@ -182,6 +182,28 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_stands_before_who_pays_in_each_field() {
+        let header = [
+            "Buyer first name",
+            "Buyer last name",
+            "Buyer email",
+            "Attendee first name",
+            "Attendee last name",
+            "Attendee email",
+        ];
+        let expected = [Field::FirstName, Field::LastName, Field::Email].map(Some);
+        assert_eq!(fields(&header, &[])[3..], expected);
+        assert_eq!(fields(&header[..3], &[]), expected);
+    }
+
+    #[test]
+    fn a_kind_does_not_hide_the_permission_and_does_not_make_one() {
+        let header = ["Email address - other", "Email permission status - other"];
+        assert_eq!(fields(&header, &[]), [Field::Email, Field::Permission].map(Some));
+        assert_eq!(guess("Work permission"), None);
+    }
+
+    #[test]
     fn plain_fields_are_recognised_in_five_languages() {
         for header in [
             ["E-Mail", "First name", "Surname", "Company", "Phone", "Town", "Zip"],

@@ -22,8 +22,8 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
             "email1value",
             "email1",
             "email1address",
-            "buyeremail",
             "attendeeemail",
+            "buyeremail",
             "customeremail",
             "contactemail",
             "subscriberemail",
@@ -55,6 +55,8 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
             "fname",
             "namefirst",
             "yourfirstname",
+            "attendeefirstname",
+            "buyerfirstname",
             "vorname",
             "prénom",
             "prenom",
@@ -71,6 +73,8 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
             "lname",
             "namelast",
             "yourlastname",
+            "attendeelastname",
+            "buyerlastname",
             "nachname",
             "familienname",
             "zuname",
@@ -200,7 +204,17 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
             "adres",
         ],
     ),
-    (Field::Address(Part::Street2), &["streetaddress2", "streetaddressline2", "addressline2", "address2"]),
+    (
+        Field::Address(Part::Street2),
+        &[
+            "streetaddress2",
+            "streetaddressline2",
+            "streetline2",
+            "addressline2",
+            "address2",
+            "extendedaddress",
+        ],
+    ),
     (
         Field::Address(Part::City),
         &["town", "ort", "stadt", "wohnort", "ville", "ciudad", "plaats", "woonplaats"],
@@ -293,6 +307,8 @@ pub fn guess(title: &str) -> Option<(Field, usize)> {
             Field::Address(part) => (Field::AddressOf(address, part), rank + BEHIND),
             Field::PhoneNumber => (Field::Phone(phone), rank + BEHIND),
             Field::Email => (Field::Email, rank + BEHIND),
+            // A spelling says that it is about mail; the bare name with a kind may be somebody's permission to work.
+            Field::Permission if rank > 0 => (Field::Permission, rank + BEHIND),
             _ => continue,
         });
     }
