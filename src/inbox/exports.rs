@@ -66,7 +66,10 @@ fn google_contacts_before_2024() {
 
 #[test]
 fn gravity_forms() {
-    insta::assert_snapshot!(read("gravity_forms.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","phone_number":"(555) 010-0000","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} agreed 2024-01-02T10:00:00Z https://www.example.org/join/ 192.0.2.7"#);
+    insta::assert_snapshot!(read("gravity_forms.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","phone_number":"(555) 010-0000","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} agreed 2024-01-02T10:00:00Z https://www.example.org/join/ 192.0.2.7
+    {"email":"max@example.com","first_name":"Max","last_name":"Muster","phone_number":"+49 30 555 0100"} agreed 2023-12-31T09:30:00Z https://www.example.org/join/ 198.51.100.7
+    "#);
 }
 
 #[test]
@@ -125,5 +128,8 @@ fn woocommerce_orders() {
 
 #[test]
 fn wpforms() {
-    insta::assert_snapshot!(read("wpforms.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe"} agreed 2024-01-02T10:00:00Z 192.0.2.7"#);
+    insta::assert_snapshot!(read("wpforms.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","phone_number":"+49 30 555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} agreed 2024-01-02T10:00:00Z 192.0.2.7
+    {"email":"max@example.com","first_name":"Max"} agreed 2023-12-31T21:30:00Z 198.51.100.7
+    "#);
 }
