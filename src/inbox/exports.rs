@@ -95,8 +95,9 @@ fn salesforce() {
 #[test]
 fn shopify() {
     insta::assert_snapshot!(read("shopify.csv"), @r#"
-    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
-    line 3: permission: `no`: the person does not want to be mailed
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"+15555550100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    line 4: permission: `no`: the person does not want to be mailed
+    line 5: email: the row has no address
     "#);
 }
 
@@ -123,7 +124,10 @@ fn woocommerce_customers() {
 
 #[test]
 fn woocommerce_orders() {
-    insta::assert_snapshot!(read("woocommerce_orders.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}"#);
+    insta::assert_snapshot!(read("woocommerce_orders.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    "#);
 }
 
 #[test]
