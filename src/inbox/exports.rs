@@ -34,7 +34,16 @@ fn read(name: &str) -> String {
 #[test]
 fn constant_contact() {
     insta::assert_snapshot!(read("constant_contact.csv"), @r#"
-    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"mobile":"555 0101","work":"555 0100"},"anniversary":"2010-06-01","birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}} Sign-up form
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"mobile":"555 0101","work":"555 0100"},"anniversary":"2010-06-01","birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}} Website sign-up form
+    line 3: permission: `Unsubscribed`: the person does not want to be mailed
+    {"email":"max@example.com"}
+    "#);
+}
+
+#[test]
+fn constant_contact_2019() {
+    insta::assert_snapshot!(read("constant_contact_2019.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"home":"555 0100","mobile":"555 0101"},"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}} Sign-up form
     line 3: permission: `Unsubscribed`: the person does not want to be mailed
     "#);
 }
@@ -42,6 +51,11 @@ fn constant_contact() {
 #[test]
 fn eventbrite() {
     insta::assert_snapshot!(read("eventbrite.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","addresses":{"home":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}}"#);
+}
+
+#[test]
+fn eventbrite_attendees() {
+    insta::assert_snapshot!(read("eventbrite_attendees.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","phone_number":"555 0100"}"#);
 }
 
 #[test]
@@ -79,7 +93,10 @@ fn hubspot() {
 
 #[test]
 fn mailchimp() {
-    insta::assert_snapshot!(read("mailchimp.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street Springfield IL 62701","state":"IL"}} agreed 2015-03-16T14:40:47Z 192.0.2.7"#);
+    insta::assert_snapshot!(read("mailchimp.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street Springfield IL 62701","state":"IL"}} agreed 2015-03-16T14:40:47Z 192.0.2.7
+    {"email":"max@example.com"} agreed 2018-04-13T10:57:02Z 198.51.100.8
+    "#);
 }
 
 #[test]
