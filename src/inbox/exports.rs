@@ -70,7 +70,11 @@ fn flamingo_messages() {
 
 #[test]
 fn google_contacts() {
-    insta::assert_snapshot!(read("google_contacts.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9]}"#);
+    insta::assert_snapshot!(read("google_contacts.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phone_number":"555 0100","birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    line 7: email: the row has no address
+    {"email":"max@example.com"}
+    "#);
 }
 
 #[test]
@@ -105,8 +109,18 @@ fn outlook() {
 }
 
 #[test]
+fn outlook_com() {
+    insta::assert_snapshot!(read("outlook_com.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"home":"555 0100","mobile":"555 0102","work":"555 0101"},"birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Shelbyville","state":"IL","postal_code":"62565","country":"US"},"other":{"kind":"other","street":"3 Mill Lane","city":"Springfield"},"work":{"kind":"work","street":"2 Low Street, Floor 3","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}}"#);
+}
+
+#[test]
 fn salesforce() {
-    insta::assert_snapshot!(read("salesforce.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","phones":{"mobile":"555 0101"},"birthday":[2,9],"street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"},"addresses":{"other":{"kind":"other","street":"2 Low Street","city":"Shelbyville"}}}"#);
+    insta::assert_snapshot!(read("salesforce.csv"), @r#"
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","phones":{"mobile":"555 0101"},"street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}
+    {"email":"max@example.com","first_name":"Max","last_name":"Muster","company_name":"Muster GmbH"}
+    line 7: : line 7 has 1 cells and the header 15: a delimiter is missing, or one stands unquoted in a cell
+    line 8: : line 8 has 1 cells and the header 15: a delimiter is missing, or one stands unquoted in a cell
+    "#);
 }
 
 #[test]
@@ -129,8 +143,10 @@ fn squarespace() {
 #[test]
 fn wix() {
     insta::assert_snapshot!(read("wix.csv"), @r#"
-    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"555 0100","street_address":{"kind":"home","street":"1 High Street","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} Form
+    {"email":"jane@example.org","first_name":"Jane","last_name":"Doe","company_name":"Doe & Daughters","phone_number":"+1 555 555 0100","street_address":{"kind":"home","street":"1 High Street, Flat 2","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}} Form
     line 3: permission: `Never subscribed`: the person does not want to be mailed
+    line 4: permission: `Unsubscribed`: the person does not want to be mailed
+    line 5: email: the row has no address
     "#);
 }
 
