@@ -231,7 +231,12 @@ impl<'a> Building<'a> {
         let details = &mut self.details;
         match field {
             // The address was read before, and evidence is no detail.
-            Field::Email | Field::ConsentAt | Field::Source | Field::Ip | Field::Permission => {}
+            Field::Email
+            | Field::ConsentAt
+            | Field::Source
+            | Field::Ip
+            | Field::Permission
+            | Field::OptedOut => {}
             Field::FirstName => details.first_name = Some(limited(LONGEST_NAME)?),
             Field::LastName => details.last_name = Some(limited(LONGEST_NAME)?),
             Field::FullName => self.full_name = Some((field, text.to_owned())),

@@ -45,7 +45,14 @@ const REFUSALS: [&str; 11] = [
 ];
 
 fn is_refusal(text: &str) -> bool {
-    REFUSALS.iter().any(|refusal| refusal.eq_ignore_ascii_case(text))
+    is_one_of(&REFUSALS, text)
+}
+
+/// What exports write for somebody who did not opt out. Anything else, a time above all, says that they did.
+const NOT_OUT: [&str; 6] = ["no", "false", "0", "nein", "non", "nee"];
+
+fn is_one_of(words: &[&str], text: &str) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 impl Evidence {
@@ -63,13 +70,17 @@ impl Evidence {
 
     fn add(&mut self, field: &Field, text: &str) -> Result<(), Complaint> {
         let complain = |reason: String| (field.clone(), reason);
-        if text.len() > LONGEST_SOURCE && matches!(field, Field::ConsentAt | Field::Permission | Field::Ip) {
+        let is_short = matches!(field, Field::ConsentAt | Field::Permission | Field::OptedOut | Field::Ip);
+        if text.len() > LONGEST_SOURCE && is_short {
             limited(field, text, LONGEST_SOURCE)?;
         }
         match field {
             Field::ConsentAt => self.consent_at = Some(dates::instant(text).map_err(complain)?),
             Field::Permission if is_refusal(text) => {
                 return Err(complain(format!("`{text}`: the person does not want to be mailed")));
+            }
+            Field::OptedOut if !is_one_of(&NOT_OUT, text) => {
+                return Err(complain(format!("`{text}`: the person left, or mail to them came back")));
             }
             Field::Source => self.source = Some(limited(field, text, LONGEST_SOURCE)?),
             Field::Ip => {

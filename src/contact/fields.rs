@@ -115,6 +115,8 @@ pub enum Field {
     Ip,
     /// Whether the person agreed to be mailed; only a no counts.
     Permission,
+    /// That the person left or mail to them came back: when, or yes.
+    OptedOut,
     /// A custom field of the account, by the account's name for it.
     Custom(String),
 }
@@ -123,7 +125,7 @@ use AddressKind::{Home, Other, Work};
 use Part::{City, Country, PostalCode, State, Street, Street2};
 
 /// The standard names, in the order of a receipt.
-pub const STANDARD_FIELDS: [(Field, &str); 44] = [
+pub const STANDARD_FIELDS: [(Field, &str); 45] = [
     (Field::Email, "email"),
     (Field::FirstName, "first_name"),
     (Field::LastName, "last_name"),
@@ -168,6 +170,7 @@ pub const STANDARD_FIELDS: [(Field, &str); 44] = [
     (Field::Source, "source"),
     (Field::Ip, "ip"),
     (Field::Permission, "permission"),
+    (Field::OptedOut, "opted_out"),
 ];
 
 impl Field {

@@ -118,7 +118,9 @@ impl Contact {
     /// Makes a contact of what can be used of a row. Without its address it is none, nor where the person's own word on
     /// being mailed is unclear: leaving out when somebody agreed would make the consent look younger than it is.
     pub fn from_usable(row: &Row) -> Result<Self, Rejection> {
-        Self::judged(row, |field| !matches!(field, Field::Email | Field::Permission | Field::ConsentAt))
+        let own_word =
+            |field: &Field| matches!(field, Field::Permission | Field::OptedOut | Field::ConsentAt);
+        Self::judged(row, |field| *field != Field::Email && !own_word(field))
     }
 
     fn judged(row: &Row, may_be_left_out: impl Fn(&Field) -> bool) -> Result<Self, Rejection> {

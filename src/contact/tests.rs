@@ -176,6 +176,18 @@ fn evidence_is_kept_beside_the_contact_and_makes_no_difference_to_it() {
 }
 
 #[test]
+fn who_left_by_the_rows_own_word_is_not_taken() {
+    let jane = ("email", "jane@example.org");
+    for out in ["2024-01-05 08:00:00", "true", "1", "yes", "Hard bounce"] {
+        let (field, reason) = rejected(&[jane, ("opted_out", out), ("consent_at", "2026-01-01")]);
+        assert_eq!((field.as_str(), reason.contains(out)), ("opted_out", true), "{out}: {reason}");
+    }
+    for not_out in ["", " ", "false", "0", "No"] {
+        contact(&[jane, ("opted_out", not_out)]);
+    }
+}
+
+#[test]
 fn of_two_consents_the_last_counts() {
     let at = |at: &str, source: &str| {
         contact(&[("email", "jane@example.org"), ("consent_at", at), ("source", source)])

@@ -104,6 +104,15 @@ fn mailchimp() {
 }
 
 #[test]
+fn mailchimp_unsubscribed_and_cleaned() {
+    let refused = ["mailchimp_unsubscribed.csv", "mailchimp_cleaned.csv"].map(read).join("\n");
+    insta::assert_snapshot!(refused, @r#"
+    line 2: opted_out: `2019-05-02 09:12:31`: the person left, or mail to them came back
+    line 2: opted_out: `2020-01-07 06:00:00`: the person left, or mail to them came back
+    "#);
+}
+
+#[test]
 fn outlook() {
     insta::assert_snapshot!(read("outlook.csv"), @r#"{"email":"jane@example.org","first_name":"Jane","last_name":"Doe","job_title":"Owner","company_name":"Doe & Daughters","phones":{"home":"555 0100","mobile":"555 0102","work":"555 0101"},"birthday":[2,9],"addresses":{"home":{"kind":"home","street":"1 High Street","city":"Shelbyville","state":"IL","postal_code":"62565","country":"US"},"work":{"kind":"work","street":"2 Low Street, Floor 3","city":"Springfield","state":"IL","postal_code":"62701","country":"US"}}}"#);
 }

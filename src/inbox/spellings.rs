@@ -10,7 +10,7 @@ const BEHIND: usize = 100;
 
 /// The spellings of each field besides its standard name, folded as [`fold`] does, the better one first. English, then
 /// German, French, Spanish, Dutch.
-const SPELLINGS: [(Field, &[&str]); 22] = [
+const SPELLINGS: [(Field, &[&str]); 23] = [
     (
         Field::Email,
         &[
@@ -277,6 +277,20 @@ const SPELLINGS: [(Field, &[&str]); 22] = [
         Field::Permission,
         &["emailpermissionstatus", "emailsubscriberstatus", "acceptsemailmarketing", "acceptsmarketing"],
     ),
+    (
+        Field::OptedOut,
+        &[
+            "unsubtime",
+            "cleantime",
+            "optoutdate",
+            "confirmedoptoutdate",
+            "emailoptout",
+            "hasoptedoutofemail",
+            "unsubscribed",
+            "unsubscribedat",
+            "unsubscribedfromallemail",
+        ],
+    ),
 ];
 
 /// Words before or behind a name that say which kind it is of.
@@ -313,7 +327,15 @@ pub fn guess(title: &str) -> Option<(Field, usize)> {
         });
     }
     let plain = |(field, _): &(Field, usize)| {
-        !matches!(field, Field::ConsentAt | Field::Source | Field::Ip | Field::Permission | Field::FullName)
+        !matches!(
+            field,
+            Field::ConsentAt
+                | Field::Source
+                | Field::Ip
+                | Field::Permission
+                | Field::OptedOut
+                | Field::FullName
+        )
     };
     let found =
         WRAPPERS.into_iter().find_map(|word| without(word).and_then(|rest| spelled(&rest)).filter(plain));

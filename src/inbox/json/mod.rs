@@ -190,7 +190,7 @@ impl Wanted {
 fn cell(field: &Field, name: &str, value: &RawValue) -> Result<Option<String>, String> {
     match Kind::of(value) {
         Kind::Null => Ok(None),
-        Kind::Truth if !matches!(field, Field::Custom(_) | Field::Permission) => {
+        Kind::Truth if !matches!(field, Field::Custom(_) | Field::Permission | Field::OptedOut) => {
             Err(format!("{value} stands where a text or a number should be"))
         }
         kind @ (Kind::Array | Kind::Object) => {
