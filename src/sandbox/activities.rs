@@ -47,7 +47,8 @@ pub(super) fn begin(world: &mut World, endpoint: &str, work: Work) -> Answer {
         polls: 0,
         done: false,
         counts: [0; 5],
-        export: matches!(work, Work::Export(_)).then_some(None),
+        is_export: matches!(work, Work::Export(_)),
+        file: None,
         work: Some(work),
         fate: fate.map(|(_, fate)| fate),
     };
@@ -138,7 +139,7 @@ fn advance(world: &mut World, index: usize) -> &'static str {
             world.activities[index].counts = imports::carry_out(world, rows, &lists);
         }
         Some(Work::Export(lists)) => {
-            world.activities[index].export = Some(Some(exports::file(world, &lists)));
+            world.activities[index].file = Some(exports::file(world, &lists));
         }
         None => {}
     }
@@ -153,10 +154,10 @@ fn resource(activity: &Activity, state: &str) -> Value {
         "percent_done": if activity.done { 100 } else { 1 },
         "_links": { "self": { "href": format!("/v3/activities/{id}") } },
     });
-    if let Some(file) = &activity.export {
-        let lines = file.as_ref().map_or(0, |file| file.lines().count().saturating_sub(1));
+    if activity.is_export {
+        let lines = activity.file.as_ref().map_or(0, |file| file.lines().count().saturating_sub(1));
         resource["status"] = json!({ "items_total_count": lines, "items_completed_count": lines });
-        if file.is_some() {
+        if activity.file.is_some() {
             resource["_links"]["results"] = json!({ "href": format!("/v3/contact_exports/{id}") });
         }
         return resource;

@@ -51,7 +51,7 @@ pub(super) fn file(world: &World, lists: &[u32]) -> String {
 pub fn get(world: &World, id: &str) -> Answer {
     let activity = number(ACTIVITY, id)
         .and_then(|number| world.activities.iter().find(|activity| activity.number == number));
-    match activity.and_then(|activity| activity.export.as_ref()?.as_ref()) {
+    match activity.and_then(|activity| activity.file.as_ref()) {
         Some(file) => Answer::csv(file.clone()),
         None => not_found("file_export_id was not found"),
     }

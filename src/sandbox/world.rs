@@ -124,8 +124,9 @@ pub struct Activity {
     pub(super) done: bool,
     pub(super) counts: [usize; 5],
     pub(super) work: Option<Work>,
-    /// It is an export, which has a file once it is done.
-    pub(super) export: Option<Option<String>>,
+    pub(super) is_export: bool,
+    /// What an export wrote down, once it is done.
+    pub(super) file: Option<String>,
     /// The end that a fault gave it, instead of being done.
     pub(super) fate: Option<Fate>,
 }

@@ -392,6 +392,9 @@ mod tests {
         }
     }
 
+    /// What makes an account unusual.
+    type Change = fn(&mut Account);
+
     impl Account {
         /// Makes an export: begun, under way, made, read.
         fn tell(&mut self, search: &mut Search, question: Question) {
@@ -546,7 +549,7 @@ mod tests {
     fn without_an_export_the_pages_are_read() {
         let lost = [4, 17_000, 35_998];
         let pages = 1 + 72 + 3;
-        let changes: [(fn(&mut Account), usize); 3] = [
+        let changes: [(Change, usize); 3] = [
             (|account| account.refuses_exports = true, 1 + pages),
             (|account| account.polls_until_done = None, 1 + MOST_POLLS as usize + pages),
             // What the first half of the file showed need not be looked at on the pages again.
