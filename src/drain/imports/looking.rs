@@ -19,6 +19,8 @@ use crate::outbox::{CallRecord, Import, ImportState, ImportStep, OutboxError};
 
 /// A row that did not arrive for no known reason is sent once more, after the account has had a moment.
 const LOST_AGAIN_AFTER: Duration = Duration::from_mins(1);
+/// Such rows of several imports go together, at the next full ten minutes: a row is no reason for an import of its own.
+const LOST_GO_EVERY: i64 = 10 * 60;
 /// The account's clock may stamp rows a little before it answers with the import's own time.
 const SEARCH_MARGIN: Duration = Duration::from_mins(1);
 
@@ -50,6 +52,13 @@ impl Told {
             Self::File(_, reply) => super::landing::record(&reply.answer, &reply.trace),
         }
     }
+}
+
+/// When rows that did not arrive are sent once more.
+fn lost_again_at(now: Timestamp) -> Timestamp {
+    let earliest = plus(now, LOST_AGAIN_AFTER).as_second();
+    let together = earliest.saturating_add(LOST_GO_EVERY - 1).div_euclid(LOST_GO_EVERY) * LOST_GO_EVERY;
+    Timestamp::from_second(together).unwrap_or(Timestamp::MAX)
 }
 
 /// The endpoint of a question, as the history names it.
@@ -152,7 +161,7 @@ impl<A: Account> Drain<A> {
             missing = found.len(),
             "an import's rows were searched"
         );
-        let (id, again_at) = (import.id, plus(now, LOST_AGAIN_AFTER));
+        let (id, again_at) = (import.id, lost_again_at(now));
         let finished = self
             .parts
             .outbox
@@ -183,5 +192,19 @@ impl<A: Account> Drain<A> {
                 }
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_did_not_arrive_gather_until_the_next_full_ten_minutes() {
+        for (now, expected) in [("10:00:00", "10:10:00"), ("10:08:59", "10:10:00"), ("10:09:01", "10:20:00")]
+        {
+            let at = |time: &str| format!("2026-01-02T{time}Z").parse::<Timestamp>().unwrap();
+            assert_eq!(lost_again_at(at(now)), at(expected), "{now}");
+        }
     }
 }
