@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{InboxSettings, Route};
 use crate::contact::{Rejection, Row};
-use crate::outbox::{Obstacle, OutboxError, SharedOutbox, Teller};
+use crate::outbox::{Obstacle, Outbox, OutboxError, SharedOutbox, Teller};
 use crate::wake::Wake;
 pub use reading::Reading;
 use scan::{Ready, Scan};
@@ -283,6 +283,7 @@ impl Inbox {
                 if now >= self.rescan_at {
                     self.rescan_at = self.next_rescan(now);
                 }
+                self.parts.outbox.ask(Outbox::rest).await?;
                 let times = [Some(self.rescan_at), self.poll_at(now), scan.look_at, self.stuck.next()];
                 let until = times.into_iter().flatten().min().unwrap_or(self.rescan_at);
                 Ok(Step::Idle { until, pending: scan.pending })

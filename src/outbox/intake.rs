@@ -54,6 +54,7 @@ pub struct Intake<'a> {
 impl Outbox {
     /// Begins to record a file.
     pub fn begin(&mut self, file: NewFile) -> Result<Intake<'_>> {
+        self.takes_in().map_err(|source| explain(self.path.clone(), "make room for a file", source))?;
         let path = &self.path;
         let fail = |source| explain(path.clone(), "begin a file", source);
         let transaction =

@@ -60,13 +60,21 @@ pub const FILE_NAME: &str = "outbox.db";
 const APPLICATION_ID: i32 = 0x4D43_4854;
 /// Every schema from the first release on, in order; `user_version` counts how many were applied.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/0001.sql")];
-/// Longer than the commit of the largest file that is taken in; a stray shell that holds a lock longer is an error.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a lock is asked for, and in which pauses. The loops of the daemon hold it for moments, one after the other:
+/// whoever waits must come back before the next one begins. A lock that lasts is a large file's or a stray shell's.
+const SHORT_WAIT: Duration = Duration::from_millis(1);
+const SHORT_WAITS: i32 = 1_000;
+const LONG_WAIT: Duration = Duration::from_millis(25);
+/// Together half a minute, longer than the commit of the largest file that is taken in; a stray shell that holds a lock
+/// longer is an error.
+const MOST_WAITS: i32 = SHORT_WAITS + 1_160;
 /// Statements that a loop repeats for each row stay prepared.
 const PREPARED_STATEMENTS: usize = 64;
-/// Pages of the database that stay in memory, in KiB: addresses come in no order, so that a large file touches all of
-/// the index by address again and again. Larger than SQLite's own choice, small beside a small server's memory.
-const CACHE_KIB: i64 = 20 << 10;
+/// Pages of the database that stay in memory, in KiB, for each of the daemon's two connections.
+const CACHE_KIB: i64 = 4 << 10;
+/// The same while files are taken in: addresses come in no order, so that a large file touches all of the index by
+/// address again and again.
+const INTAKE_CACHE_KIB: i64 = 16 << 10;
 /// What is left of the write-ahead log after a large file, in bytes: enough for days of usual business.
 const LOG_LEFT: i64 = 16 << 20;
 
@@ -152,6 +160,8 @@ pub type Result<T, E = OutboxError> = std::result::Result<T, E>;
 pub struct Outbox {
     connection: Connection,
     path: PathBuf,
+    /// It has the larger cache.
+    is_taking_in: bool,
 }
 
 impl Outbox {
@@ -203,7 +213,7 @@ impl Outbox {
 
     fn connect(path: PathBuf, flags: OpenFlags) -> Result<Self> {
         let connection = Connection::open_with_flags(&path, flags)
-            .and_then(|connection| connection.busy_timeout(BUSY_TIMEOUT).map(|()| connection))
+            .and_then(|mut connection| connection.busy_handler(Some(wait_for_lock)).map(|()| connection))
             .map_err(|source| explain(path.clone(), "open it", source))?;
         connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
         // A prepared statement keeps its plan. Otherwise SQLite may plan anew for each bound value, which costs more than
@@ -211,7 +221,27 @@ impl Outbox {
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(|source| OutboxError::Sqlite { path: path.clone(), doing: "set it up", source })?;
-        Ok(Self { connection, path })
+        Ok(Self { connection, path, is_taking_in: false })
+    }
+
+    /// Makes room in memory for files that are taken in.
+    fn takes_in(&mut self) -> rusqlite::Result<()> {
+        if !self.is_taking_in {
+            self.connection.pragma_update(None, "cache_size", -INTAKE_CACHE_KIB)?;
+            self.is_taking_in = true;
+        }
+        Ok(())
+    }
+
+    /// Gives back the memory that files needed, now that none is taken in.
+    pub fn rest(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_taking_in) {
+            return Ok(());
+        }
+        self.doing("give memory back", |connection| {
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            connection.execute_batch("PRAGMA shrink_memory")
+        })
     }
 
     /// The first damage that SQLite finds when it reads the whole file; `None` when it is sound.
@@ -283,6 +313,12 @@ impl Outbox {
         };
         run().map_err(|source| explain(path, doing, source))
     }
+}
+
+/// SQLite asks for each time that a lock is taken whether to go on waiting for it.
+fn wait_for_lock(waits: i32) -> bool {
+    std::thread::sleep(if waits < SHORT_WAITS { SHORT_WAIT } else { LONG_WAIT });
+    waits < MOST_WAITS
 }
 
 /// A write that touched the wrong number of rows travels through rusqlite's error type and comes out as ours.
