@@ -25,8 +25,8 @@ const LOST: char = '\u{fffd}';
 /// What one plug-in writes before a cell that a spreadsheet might take for a formula, as a phone number with its country:
 /// how it begins and how it ends.
 const ALERT: (&str, &str) = ("(Security Alert:", "for details.)");
-/// What others write before it.
-const DEFUSED: &str = "'+";
+/// What others write before a number, so that a spreadsheet keeps its zeros and its plus.
+const KEPT_AS_TEXT: char = '\'';
 /// Phone numbers that the service keeps of one contact.
 const MOST_PHONES: usize = 3;
 /// What an export puts between several values of one cell.
@@ -313,6 +313,7 @@ impl Parts {
             Part::PostalCode => &mut self.address.postal_code,
             Part::Country => &mut self.address.country,
         };
+        let text = if part == Part::PostalCode { without_apostrophe(text) } else { text };
         *place = Some(limited(field, text, longest)?);
         Ok(())
     }
@@ -396,8 +397,14 @@ fn phone(field: &Field, text: &str) -> Result<String, Complaint> {
     let (begin, end) = ALERT;
     let behind = text.strip_prefix(begin).and_then(|rest| rest.split_once(end));
     let text = behind.map_or(text, |(_, number)| number.trim_start());
-    let text = if text.starts_with(DEFUSED) { &text[1..] } else { text };
-    limited(field, text.split(SEVERAL).next().unwrap_or_default().trim(), LONGEST_PHONE)
+    let first = text.split(SEVERAL).next().unwrap_or_default().trim();
+    limited(field, without_apostrophe(first), LONGEST_PHONE)
+}
+
+/// A number without the apostrophe that keeps it a text.
+fn without_apostrophe(text: &str) -> &str {
+    let is_number = |rest: &&str| rest.starts_with(|c: char| c == '+' || c.is_ascii_digit());
+    text.strip_prefix(KEPT_AS_TEXT).filter(is_number).unwrap_or(text)
 }
 
 fn kind(field: &Field, text: &str) -> Result<AddressKind, Complaint> {

@@ -203,7 +203,7 @@ fn of_two_consents_the_last_counts() {
 }
 
 /// Each rule with the words that README has for it: a field, what is written, what is taken.
-const CLEANED: [(&str, &str, &str, &str); 26] = [
+const CLEANED: [(&str, &str, &str, &str); 28] = [
     ("Blanks and no-break blanks around a value", "first_name", "\u{a0} Jane\u{2003}\t", "Jane"),
     ("zero-width blanks", "first_name", "\u{200b}Ja\u{200b}ne", "Jane"),
     ("byte order marks", "first_name", "\u{feff}Jane", "Jane"),
@@ -227,7 +227,9 @@ const CLEANED: [(&str, &str, &str, &str); 26] = [
     ("zero-width blanks", "email", "jane\u{200b}@example\u{200d}.org", "jane@example.org"),
     ("with `:::` between them the first", "email", "jane@example.org ::: jd@example.org", "jane@example.org"),
     ("with `:::` between them the first", "mobile_phone", "555 0100 ::: 555 0101", "555 0100"),
-    ("an apostrophe before the `+` of a phone", "phone_number", "'+49 170 1", "+49 170 1"),
+    ("an apostrophe before a phone or a postal code", "phone_number", "'+49 170 1", "+49 170 1"),
+    ("an apostrophe before a phone or a postal code", "mobile_phone", "'030 555", "030 555"),
+    ("an apostrophe before a phone or a postal code", "postal_code", "'01067", "01067"),
     (
         "a warning for spreadsheets",
         "phone_number",
@@ -262,6 +264,7 @@ fn each_cleaning_rule_does_what_the_readme_says() {
             "mobile_phone" => details.phones["mobile"].clone(),
             "anniversary" => text(&details.anniversary),
             "birthday" => details.birthday.map(|(month, day)| format!("{month}/{day}")).unwrap_or_default(),
+            "postal_code" => text(&details.street_address.clone().expect("an address").postal_code),
             "street" => text(&details.street_address.clone().expect("an address").street),
             "cf:note" => details.custom_fields["note"].clone(),
             other => panic!("{other}"),
