@@ -155,8 +155,22 @@ fn a_second_daemon_is_refused_with_the_firsts_pid() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let bench = Bench::new();
+    bench.drop_file("a.csv", table(0, 3));
     bench.run_once(0);
-    for arguments in [&["status"][..], &["status", "--json"]] {
+    let (bad, somebody) = ("bad.csv", common::address(1));
+    bench.drop_file(bad, "email\nnobody\n");
+    bench.run_once(65);
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["check"],
+        &["queue", "list"],
+        &["queue", "list", "--json"],
+        &["explain", &somebody],
+        &["explain", &somebody, "--json"],
+        &["explain", &somebody, "--live"],
+        &["run", "--once"],
+    ] {
         let mut command = Command::new(DAEMON);
         command.args(arguments).arg("--config").arg(bench.config());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
