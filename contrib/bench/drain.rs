@@ -155,6 +155,9 @@ fn million() -> bool {
         }
     });
     bench.start();
+    // The account's lists are known, as they are to a daemon that has run for a while.
+    bench.drop_file("before.csv", common::table(MILLION + 1, 1));
+    bench.wait_until("the receipt before", |bench| bench.receipts().contains_key("before.csv"));
     bench.drop_file("members/all.csv", a_million_rows(&refused));
     let began = Instant::now();
     bench.wait_at_most(PATIENCE, "the rows are durable", |bench| {
@@ -169,7 +172,7 @@ fn million() -> bool {
         thread::sleep(LOOK);
     }
     let (durable, form_taken_in) = (Instant::now(), dropped.elapsed());
-    bench.wait_until("the sign-up's call", |bench| bench.sign_up_calls() == 1);
+    bench.wait_until("the sign-up's call", |bench| bench.sign_up_calls() == 2);
     let first_call = durable.elapsed();
     bench.wait_at_most(PATIENCE, "the receipt", |bench| bench.receipts().contains_key("all.csv"));
     let (took, peak) = (began.elapsed(), memory_kib(&bench, "VmHWM:"));
