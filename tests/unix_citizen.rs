@@ -64,8 +64,15 @@ impl Manager {
 fn systemd_is_told_of_start_health_reload_and_stop() {
     let mut bench = Bench::new();
     let manager = Manager::start(&mut bench, &[]);
-    manager.until("READY=1");
-    assert_eq!(manager.until("STATUS=").last().map(|status| status.trim_end()), Some("STATUS=ok"));
+    // Loops turn before it is said that they do: the sentence may be the first of the two.
+    let mut came = manager.until("READY=1");
+    let is_sentence = |message: &String| message.starts_with("STATUS=");
+    if !came.iter().any(is_sentence) {
+        came.extend(manager.until("STATUS="));
+    }
+    let sentences: Vec<&str> =
+        came.iter().filter(|message| is_sentence(message)).map(|status| status.trim_end()).collect();
+    assert_eq!(sentences, ["STATUS=ok"]);
     bench.signal(Signal::HUP);
     let reloading = manager.until("RELOADING=1").pop().unwrap();
     assert!(reloading.contains("\nMONOTONIC_USEC="), "one message says both: {reloading}");
