@@ -225,6 +225,16 @@ impl Outbox {
         })
     }
 
+    /// The account's jobs that are known to be those of imports, also of imports that are done.
+    pub fn claimed_activities(&mut self) -> Result<Vec<String>> {
+        self.doing("list the account's jobs", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT activity_id FROM import WHERE activity_id IS NOT NULL")?;
+            let jobs = statement.query_map((), |row| row.get(0))?;
+            jobs.collect()
+        })
+    }
+
     /// When the earliest row of these folders is or was due, and how many rows wait there; `None` when none does.
     pub fn backlog(&mut self, folders: &[String]) -> Result<Option<(Timestamp, u64)>> {
         let folders = folders_json(folders);

@@ -20,7 +20,7 @@ use super::{Drain, Step};
 use crate::clock::monotonic;
 use crate::constant_contact::{ACTIVITIES, Account, Activities, Activity, IMPORT, ImportBody, Reply};
 use crate::contact::Contact;
-use crate::outbox::{Fit, Import, ImportState, ImportStep, OutboxError};
+use crate::outbox::{Fit, Import, ImportState, ImportStep, Outbox, OutboxError};
 use looking::Told;
 use search::Search;
 
@@ -135,12 +135,18 @@ impl<A: Account> Drain<A> {
     }
 
     /// The import that is due next. While the rows of one are searched, others wait for their search: each would begin
-    /// from its first question again.
+    /// from its first question again. While it is in doubt whether one arrived, none is posted: the account's jobs have
+    /// no name of ours, and another's would be taken for it.
     fn next_import<'a>(&mut self, imports: &'a [Import]) -> Option<&'a Import> {
         let short = |import: &&Import| import.state == ImportState::Short;
         self.bulk.search.take_if(|(id, _)| !imports.iter().filter(short).any(|import| import.id == *id));
         let searched = self.bulk.search.as_ref().map(|(id, _)| *id);
-        imports.iter().find(|import| !short(import) || searched.is_none_or(|id| id == import.id))
+        let doubt = imports.iter().any(|import| import.state == ImportState::Doubt);
+        imports.iter().find(|import| match import.state {
+            ImportState::Short => searched.is_none_or(|id| id == import.id),
+            ImportState::Ready => !doubt,
+            _ => true,
+        })
     }
 
     /// Does a portion of the work that needs no call.
@@ -292,10 +298,10 @@ impl<A: Account> Drain<A> {
         Ok(match import.state {
             ImportState::Ready => self.post(import, lanes, now).await?,
             ImportState::Doubt => {
-                let exports =
-                    self.bulk.search.as_ref().and_then(|(_, search)| search.job().map(str::to_owned));
-                let claimed =
-                    imports.into_iter().filter_map(|other| other.activity_id).chain(exports).collect();
+                let mut claimed = self.parts.outbox.ask(Outbox::claimed_activities).await?;
+                claimed.extend(
+                    self.bulk.search.as_ref().and_then(|(_, search)| search.job().map(str::to_owned)),
+                );
                 Some(Question::Doubt(import, claimed, self.bulk.doubt_page.take()))
             }
             ImportState::Short => self.look(import, lanes, now).await?,
