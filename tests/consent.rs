@@ -371,6 +371,21 @@ fn an_import_does_not_give_a_list_back_that_a_person_left() {
 }
 
 #[test]
+fn an_import_does_not_give_a_list_back_that_another_folder_gave_and_a_person_left() {
+    let bench = bulk();
+    bench.drop_file("a.csv", person("Jane", None));
+    bench.run_once(0);
+    bench.sandbox.change(|world| world.leave_list(JANE, NEWSLETTER));
+    bench.drop_file("both/b.csv", format!("{}{},Ann\n", person("Jane", None), address(0)));
+    bench.run_once(0);
+    assert_eq!(counts(&bench.receipts()["b.csv"]), "2 imported");
+    bench.account(|world| {
+        assert_eq!(world.members(NEWSLETTER).into_iter().collect::<Vec<_>>(), [address(0)]);
+        assert_eq!(world.members("Members").len(), 2);
+    });
+}
+
+#[test]
 fn an_import_restores_nobody_who_was_deleted_after_the_row_was_made() {
     let bench = bulk();
     bench.sandbox.change(|world| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::directory::{Directory, directory};
 use super::entries::{Candidate, Final, Job, finish};
 use super::opt_outs::{self, Question, length};
 use super::rank::Rank;
@@ -49,6 +50,8 @@ pub(super) struct Facts {
     pub(super) tried: bool,
     /// When the address was last delivered to the same lists, and whether this row says the same.
     pub(super) delivered: Option<(i64, bool)>,
+    /// The lists, by id, that the address was given with another set of lists.
+    pub(super) given_elsewhere: Vec<String>,
     pub(super) unsubscribed_at: Option<i64>,
     pub(super) deleted_at: Option<i64>,
     pub(super) looked_up: Option<LookedUp>,
@@ -118,14 +121,22 @@ impl Facts {
         unsubscribed.or_else(|| self.deleted_at.filter(after).map(Leaving::Deleted))
     }
 
-    /// The lists of the row that the person left after it was delivered to them. A change at the account that is older than
-    /// the consent was before it.
+    /// Whether the address was given a list of the row before, with these or with others.
+    fn was_given(&self, list: &String) -> bool {
+        self.delivered.is_some() || self.given_elsewhere.contains(list)
+    }
+
+    /// The lists of the row that were given before and that the person is not on.
+    fn given_and_not_on(&self, looked_up: &LookedUp, lists: &[String]) -> Vec<String> {
+        let left = |list: &&String| self.was_given(list) && !looked_up.lists.contains(list);
+        lists.iter().filter(left).cloned().collect()
+    }
+
+    /// The lists of the row that the person left after they were given. A change at the account that is older than the
+    /// consent was before it.
     fn lists_left(&self, looked_up: &LookedUp, lists: &[String]) -> Vec<String> {
         let long_ago = looked_up.updated_at.is_none_or(|at| at < self.consent_at);
-        if self.delivered.is_none() || !looked_up.active || long_ago {
-            return Vec::new();
-        }
-        lists.iter().filter(|list| !looked_up.lists.contains(list)).cloned().collect()
+        if looked_up.active && !long_ago { self.given_and_not_on(looked_up, lists) } else { Vec::new() }
     }
 
     /// The lists of the row that the person left after they were given; `None` while that is not known. For a bulk import the
@@ -136,7 +147,12 @@ impl Facts {
         if !looked_up.active || agreed_since {
             return Some(Vec::new());
         }
-        Some(lists.iter().filter(|list| !looked_up.lists.contains(list)).cloned().collect())
+        Some(self.given_and_not_on(looked_up, lists))
+    }
+
+    /// Whether only a look-up of the address can tell that its person left a list of the row.
+    pub(super) fn may_have_left(&self, lists: &[String]) -> bool {
+        lists.iter().any(|list| self.was_given(list))
     }
 
     /// Whether the row may go to these lists.
@@ -158,7 +174,7 @@ impl Facts {
         let needed = self.needed_at(now)..=millis(now);
         let looked_up = self.looked_up.as_ref().filter(|looked_up| needed.contains(&looked_up.at));
         let read = self.read.is_some_and(|(from, at)| from <= self.consent_at && needed.contains(&at));
-        let alone = self.delivered.is_some();
+        let alone = self.may_have_left(lists);
         let Some(looked_up) = looked_up else {
             return if alone || !read {
                 Judgement::Unknown { alone }
@@ -227,6 +243,8 @@ pub(super) fn facts_sql(which: &str) -> String {
                 EXISTS (SELECT 1 FROM attempt WHERE attempt.entry = entry.id AND coalesce(reached, 1)),
                 delivered.delivered_at, delivered.digest = entry.digest, opt_out.unsubscribed_at, opt_out.deleted_at,
                 looked_up.at, looked_up.updated_at, looked_up.active, looked_up.lists,
+                (SELECT group_concat(other.lists, char(10)) FROM delivered AS other
+                  WHERE other.address = entry.address AND other.lists <> ?2),
                 entry.id, entry.file, entry.address
            FROM entry JOIN file ON file.id = entry.file
            LEFT JOIN delivered ON delivered.address = entry.address AND delivered.lists = ?2
@@ -236,7 +254,11 @@ pub(super) fn facts_sql(which: &str) -> String {
     )
 }
 
-pub(super) fn facts_from(row: &Row<'_>, read: Option<(i64, i64)>) -> rusqlite::Result<Facts> {
+pub(super) fn facts_from(
+    row: &Row<'_>,
+    read: Option<(i64, i64)>,
+    directory: &Directory,
+) -> rusqlite::Result<Facts> {
     let delivered_at: Option<i64> = row.get(7)?;
     let same: Option<bool> = row.get(8)?;
     let looked_up_at: Option<i64> = row.get(11)?;
@@ -245,6 +267,10 @@ pub(super) fn facts_from(row: &Row<'_>, read: Option<(i64, i64)>) -> rusqlite::R
         let lists = serde_json::from_str(&lists).unwrap_or_default();
         Ok::<_, rusqlite::Error>(LookedUp { at, updated_at: row.get(12)?, active: row.get(13)?, lists })
     });
+    // A set of lists is stored as a route names them.
+    let elsewhere: Option<String> = row.get(15)?;
+    let names = elsewhere.iter().flat_map(|sets| sets.lines());
+    let given_elsewhere = names.filter_map(|name| directory.list_id(name)).map(str::to_owned).collect();
     Ok(Facts {
         consent_at: row.get(0)?,
         stated: row.get(1)?,
@@ -254,6 +280,7 @@ pub(super) fn facts_from(row: &Row<'_>, read: Option<(i64, i64)>) -> rusqlite::R
         rows: row.get::<_, i64>(5).map(unsigned)?,
         tried: row.get(6)?,
         delivered: delivered_at.map(|at| (at, same.unwrap_or_default())),
+        given_elsewhere,
         unsubscribed_at: row.get(9)?,
         deleted_at: row.get(10)?,
         looked_up: looked_up.transpose()?,
@@ -262,10 +289,10 @@ pub(super) fn facts_from(row: &Row<'_>, read: Option<(i64, i64)>) -> rusqlite::R
 }
 
 fn facts(transaction: &Transaction<'_>, entry: i64, lists: &str) -> rusqlite::Result<Facts> {
-    let read = opt_outs::known(transaction)?;
+    let (read, directory) = (opt_outs::known(transaction)?, directory(transaction)?);
     transaction
         .prepare_cached(&facts_sql("entry.id = ?1"))?
-        .query_row(params![entry, lists], |row| facts_from(row, read))
+        .query_row(params![entry, lists], |row| facts_from(row, read, &directory))
 }
 
 /// What the guard says to a row that is about to go.
@@ -436,6 +463,7 @@ mod tests {
             rows: 1_000,
             tried: false,
             delivered: None,
+            given_elsewhere: Vec::new(),
             unsubscribed_at: None,
             deleted_at: None,
             looked_up: None,
@@ -496,6 +524,17 @@ mod tests {
         assert_eq!(left(NOW * HOUR - 1), goes(), "they agreed after that");
         let deleted = judge(&Facts { deleted_at: Some(NOW * HOUR), ..row(0) });
         assert_eq!(deleted, Judgement::Left(Leaving::Deleted(NOW * HOUR)));
+    }
+
+    #[test]
+    fn a_list_that_was_given_with_others_and_left_is_not_sent_either() {
+        let given = Facts { given_elsewhere: vec!["b".to_owned(), "c".to_owned()], ..row(5) };
+        assert_eq!(judge(&given), Judgement::Unknown { alone: true });
+        let looked = |lists: &[&str]| judge(&Facts { looked_up: Some(on(lists, 1)), ..given.clone() });
+        assert_eq!(looked(&[]), Judgement::Goes { without: vec!["b".to_owned()] }, "`a` was never given");
+        assert_eq!(looked(&["b"]), goes());
+        let other = Facts { given_elsewhere: vec!["c".to_owned()], ..row(5) };
+        assert_eq!(judge(&other), Judgement::Unknown { alone: false }, "no list of the row");
     }
 
     #[test]

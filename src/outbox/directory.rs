@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Outbox, Result, millis, one, timestamp};
 
@@ -45,22 +45,7 @@ impl Directory {
 impl Outbox {
     /// The directory as last read.
     pub fn directory(&mut self) -> Result<Directory> {
-        self.doing("read the account's directory", |connection| {
-            let pairs = |sql: &str| {
-                let mut statement = connection.prepare_cached(sql)?;
-                let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<rusqlite::Result<BTreeMap<String, String>>>()
-            };
-            Ok(Directory {
-                lists: pairs("SELECT list_id, name FROM list")?,
-                custom_fields: pairs("SELECT name, custom_field_id FROM custom_field")?,
-                read_at: connection
-                    .query_row("SELECT value FROM fact WHERE name = ?1", [READ_AT], |row| {
-                        timestamp(0, row.get(0)?)
-                    })
-                    .optional()?,
-            })
-        })
+        self.doing("read the account's directory", directory)
     }
 
     /// Replaces the directory by what was just read.
@@ -85,4 +70,20 @@ impl Outbox {
             )?)
         })
     }
+}
+
+/// The directory as last read.
+pub(super) fn directory(connection: &Connection) -> rusqlite::Result<Directory> {
+    let pairs = |sql: &str| {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<rusqlite::Result<BTreeMap<String, String>>>()
+    };
+    Ok(Directory {
+        lists: pairs("SELECT list_id, name FROM list")?,
+        custom_fields: pairs("SELECT name, custom_field_id FROM custom_field")?,
+        read_at: connection
+            .query_row("SELECT value FROM fact WHERE name = ?1", [READ_AT], |row| timestamp(0, row.get(0)?))
+            .optional()?,
+    })
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
 use super::consent::{CONSENT, Facts, GOOD_FOR, JUST_NOW, Leaving, WAITS, facts_from, facts_sql, words};
+use super::directory::directory;
 use super::entries::{Final, RowKey, finish};
 use super::imports::give_back;
 use super::opt_outs::{self, Question};
@@ -87,7 +88,12 @@ fn guard(
     if let Some(guard) = news(transaction, import, now)? {
         return Ok(guard);
     }
-    let given = sent(transaction, import, "delivered.delivered_at IS NOT NULL")?;
+    let mut given = sent(
+        transaction,
+        import,
+        "EXISTS (SELECT 1 FROM delivered AS any_set WHERE any_set.address = entry.address)",
+    )?;
+    given.retain(|row| row.facts.may_have_left(&import.list_ids));
     let known_since = now.checked_sub(SEEN_ON_LISTS_FOR).map_or(i64::MIN, millis);
     let (mut unknown, mut left, mut partly) = (Vec::new(), Vec::new(), None);
     for row in &given {
@@ -123,14 +129,14 @@ fn guard(
 fn sent(transaction: &Transaction<'_>, import: &LeavingImport, which: &str) -> rusqlite::Result<Vec<Sent>> {
     let which = which.replace("{}", CONSENT);
     let sql = facts_sql(&format!("entry.import = ?1 AND entry.state = 'sending' AND {which}"));
-    let read = opt_outs::known(transaction)?;
+    let (read, directory) = (opt_outs::known(transaction)?, directory(transaction)?);
     let mut statement = transaction.prepare_cached(&sql)?;
     let rows = statement.query_map(params![import.id, import.lists], |row| {
         Ok(Sent {
-            facts: facts_from(row, read)?,
-            entry: row.get(15)?,
-            file: row.get(16)?,
-            address: row.get(17)?,
+            facts: facts_from(row, read, &directory)?,
+            entry: row.get(16)?,
+            file: row.get(17)?,
+            address: row.get(18)?,
         })
     })?;
     rows.collect()
