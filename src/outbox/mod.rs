@@ -11,7 +11,6 @@ mod delivered;
 mod directory;
 mod entries;
 mod files;
-mod import_consent;
 mod imports;
 mod intake;
 mod life;
@@ -41,8 +40,9 @@ pub use budget::CallRecord;
 pub use directory::Directory;
 pub use entries::{Delivered, Due, HeldBecause, Job, OpenRoute, Settlement, Take, Unsettled};
 pub use files::{Counts, ReceiptFacts, RecordedFile, SettledRow};
-pub use import_consent::{ImportGuard, LeavingImport};
-pub use imports::{Fit, Import, ImportState, ImportStep, Landing, Missing, Portion};
+pub use imports::{
+    Fit, Import, ImportGuard, ImportState, ImportStep, Landing, LeavingImport, Missing, Portion,
+};
 pub use intake::{Intake, NewFile};
 pub use life::{Attempt, Episode};
 pub use notes::{Note, NotesRead};

@@ -9,12 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::consent::{CONSENT, Facts, GOOD_FOR, JUST_NOW, Leaving, WAITS, facts_from, facts_sql, words};
-use super::directory::directory;
-use super::entries::{Final, RowKey, finish};
-use super::imports::give_back;
-use super::opt_outs::{self, Question};
-use super::{HeldBecause, Outbox, Result, millis, one, signed};
+use super::super::consent::{
+    CONSENT, Facts, GOOD_FOR, JUST_NOW, Leaving, WAITS, facts_from, facts_sql, words,
+};
+use super::super::directory::directory;
+use super::super::entries::{Final, RowKey, finish};
+use super::super::opt_outs::{self, Question};
+use super::super::{HeldBecause, Outbox, Result, millis, one, signed};
+use super::end::give_back;
 
 /// Being on a list is looked at once for an import, however long that takes.
 const SEEN_ON_LISTS_FOR: Duration = Duration::from_hours(1);
