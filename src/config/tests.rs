@@ -83,7 +83,7 @@ fn a_folder_has_one_route() {
 
 #[test]
 fn the_packaged_services_state_is_known_by_its_place_and_nobody_elses_is() {
-    let name = |state| service(Path::new(state));
+    let name = |state| application::service(Path::new(state));
     assert_eq!(name("/var/lib/mailchute"), Some("mailchute"));
     assert_eq!(name("/var/lib/mailchute-second"), Some("mailchute-second"));
     for other in
