@@ -137,7 +137,11 @@ impl Soak {
                 self.bench.start();
                 self.restarts += 1;
             }
-            _ => self.bench.signal(Signal::HUP),
+            _ => {
+                // A process that has just begun does not catch it yet, and would end by it.
+                self.bench.wait_until("the daemon catches SIGHUP", catches_hup);
+                self.bench.signal(Signal::HUP);
+            }
         }
     }
 
@@ -213,4 +217,12 @@ impl Soak {
             assert_eq!(world.contact_count(), self.people, "nobody was made up");
         });
     }
+}
+
+/// Whether the daemon has a handler for SIGHUP, the lowest bit of the set in proc(5).
+fn catches_hup(bench: &Bench) -> bool {
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", bench.pid().as_raw_nonzero())).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.is_some_and(|set| u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set & 1 == 1))
 }

@@ -28,12 +28,13 @@ pub struct Arguments {
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Outcome {
-    let config = common.config()?;
-    let sign_in = config.sign_in();
     runtime()?.block_on(async {
         let (stop, wake, reload) = (CancellationToken::new(), Wake::default(), Arc::new(Notify::new()));
+        // Before anything else: a reload that comes early must not end the process.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         tokio::spawn(heed(signals, stop.clone(), wake.clone(), Arc::clone(&reload)));
+        let config = common.config()?;
+        let sign_in = config.sign_in();
         if !arguments.once {
             daemon::serve(config, Clock::system(), wake, stop, reload).await?;
             return Ok(Exit::Done);
