@@ -221,6 +221,37 @@ fn explain_tells_the_life_of_an_address_and_what_the_account_says_now() {
     said(&bench, 2, &["explain", "no address"]);
 }
 
+/// The keys of an object, in their order.
+fn keys(object: &Value) -> String {
+    object.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn explains_json_has_the_keys_of_the_contract() {
+    let mut bench = Bench::new();
+    bench.configure("inbox", "on_bad_field = \"drop\"");
+    let long = "x".repeat(300);
+    bench.drop_file("a.csv", format!("email,job_title,source\n{},{long},fair\n", address(0)));
+    bench.run_once(0);
+    let explain = |email: &str| -> Value {
+        serde_json::from_str(&said(&bench, 0, &["explain", email, "--live", "--json"])).unwrap()
+    };
+    let told = explain(&address(0));
+    let entry = &told["entries"][0];
+    assert_eq!(keys(&told), "version email entries live");
+    assert_eq!(
+        keys(entry),
+        "id state email route file line received_at due_at attempts outcome field reason settled_at \
+         archived_as consent_at consent_is_stated evidence contact_id calls notes"
+    );
+    assert_eq!(keys(&entry["calls"][0]), "endpoint started_at answered_at status error_key message");
+    assert_eq!(keys(&entry["notes"][0]), "field reason");
+    assert_eq!(entry["evidence"]["source"], "fair");
+    assert_eq!(keys(&told["live"]), "contact_id permission created_at updated_at deleted_at lists");
+    let nobody = explain("nobody@example.org");
+    assert_eq!((keys(&nobody), nobody["live"].is_null()), ("version email entries live".to_owned(), true));
+}
+
 #[test]
 fn add_puts_one_contact_into_the_inbox() {
     let mut bench = Bench::new();
