@@ -486,6 +486,17 @@ fn a_list_that_one_route_gave_and_a_person_left_is_not_given_back_by_another() {
     rehearse(told(&with_others, 0)).unwrap();
 }
 
+#[test]
+fn a_file_with_a_time_in_the_future_is_taken_before_one_that_came_later() {
+    let deeds = [
+        Deed::Run { minutes: 2 },
+        Deed::Drop { route: 0, age: 0, rows: vec![(0, 0, None)] },
+        Deed::Drop { route: 0, age: -1, rows: vec![(0, 1, None)] },
+        Deed::Drop { route: 0, age: 0, rows: vec![(0, 0, None)] },
+    ];
+    rehearse(told(&deeds, 0)).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 48,

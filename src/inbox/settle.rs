@@ -167,11 +167,11 @@ impl Settling {
         true
     }
 
-    /// The kernel's own time stamps say that nothing happened for long enough; stamps in the future say nothing.
+    /// The kernel's own time stamp says that nothing happened for long enough; one in the future says nothing. The time of
+    /// the bytes is the writer's to set: by it a file with a time in the future would be taken after one that came later.
     fn is_old(&self, fingerprint: &Fingerprint, now: Timestamp) -> bool {
-        let last = fingerprint.modified.max(fingerprint.changed);
         let settle = i128::try_from(self.settle.as_nanos()).unwrap_or(i128::MAX);
-        last.checked_add(settle).is_some_and(|old_at| old_at <= now.as_nanosecond())
+        fingerprint.changed.checked_add(settle).is_some_and(|old_at| old_at <= now.as_nanosecond())
     }
 
     /// Whether the file changed while it was watched: somebody is writing it.
