@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params, types::ValueRef};
 
 use super::directory::{Directory, directory};
-use super::entries::{Candidate, Final, Job, finish};
+use super::entries::{self, Candidate, Final, Job, finish};
 use super::opt_outs::{self, Question, length};
 use super::rank::Rank;
 use super::{HeldBecause, OpenRoute, Outbox, Result, millis, one, timestamp, unsigned};
@@ -235,6 +235,9 @@ pub(super) fn words(
     })
 }
 
+/// The column of [`facts_sql`] with the other sets of lists that the address was given.
+const ELSEWHERE: usize = 15;
+
 /// The columns of a row's facts, in the order in which [`facts_from`] reads them. Parameter 2 is the set of lists.
 pub(super) fn facts_sql(which: &str) -> String {
     format!(
@@ -268,7 +271,7 @@ pub(super) fn facts_from(
         Ok::<_, rusqlite::Error>(LookedUp { at, updated_at: row.get(12)?, active: row.get(13)?, lists })
     });
     // A set of lists is stored as a route names them.
-    let elsewhere: Option<String> = row.get(15)?;
+    let elsewhere: Option<String> = row.get(ELSEWHERE)?;
     let names = elsewhere.iter().flat_map(|sets| sets.lines());
     let given_elsewhere = names.filter_map(|name| directory.list_id(name)).map(str::to_owned).collect();
     Ok(Facts {
@@ -289,10 +292,13 @@ pub(super) fn facts_from(
 }
 
 fn facts(transaction: &Transaction<'_>, entry: i64, lists: &str) -> rusqlite::Result<Facts> {
-    let (read, directory) = (opt_outs::known(transaction)?, directory(transaction)?);
-    transaction
-        .prepare_cached(&facts_sql("entry.id = ?1"))?
-        .query_row(params![entry, lists], |row| facts_from(row, read, &directory))
+    let read = opt_outs::known(transaction)?;
+    transaction.prepare_cached(&facts_sql("entry.id = ?1"))?.query_row(params![entry, lists], |row| {
+        // Few were given anything elsewhere, and a directory may be long.
+        let nowhere = row.get_ref(ELSEWHERE)? == ValueRef::Null;
+        let directory = if nowhere { Directory::default() } else { directory(transaction)? };
+        facts_from(row, read, &directory)
+    })
 }
 
 /// What the guard says to a row that is about to go.
@@ -385,7 +391,7 @@ impl Outbox {
                 for entry in waiting(transaction, route, PUT_OFF_AT_ONCE, now)? {
                     let judgement = facts(transaction, entry, &route.lists)?.judge(&route.list_ids, now);
                     if matches!(judgement, Judgement::Unknown { .. }) {
-                        wait(transaction, entry, until)?;
+                        entries::put_off(transaction, entry, until, WAITS)?;
                         put_off += 1;
                     }
                     if put_off >= PUT_OFF_AT_ONCE {
@@ -396,13 +402,6 @@ impl Outbox {
             Ok(put_off > 0)
         })
     }
-}
-
-fn wait(transaction: &Transaction<'_>, entry: i64, until: Timestamp) -> rusqlite::Result<()> {
-    let touched = transaction
-        .prepare_cached("UPDATE entry SET due_at = ?2, reason = ?3 WHERE id = ?1 AND state = 'queued'")?
-        .execute(params![entry, millis(until), WAITS])?;
-    one(touched)
 }
 
 /// A file that is about to be recorded.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{millis, one, timestamp};
+use super::{entries, millis, timestamp};
 
 /// One less than what flags an address leaves one for other programs and for the web forms of the account.
 const TRIES: u32 = 4;
@@ -41,12 +41,6 @@ pub(super) fn too_often(
 
 /// Leaves a row alone until a time.
 pub(super) fn put_off(transaction: &Transaction<'_>, entry: i64, until: Timestamp) -> rusqlite::Result<()> {
-    let touched = transaction
-        .prepare_cached(
-            "UPDATE entry SET due_at = ?2,
-                    reason = 'the address was tried often enough for a day: more would make the service refuse it'
-              WHERE id = ?1 AND state = 'queued'",
-        )?
-        .execute(params![entry, millis(until)])?;
-    one(touched)
+    let reason = "the address was tried often enough for a day: more would make the service refuse it";
+    entries::put_off(transaction, entry, until, reason)
 }

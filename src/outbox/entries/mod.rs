@@ -14,7 +14,7 @@ use super::rank::Rank;
 use super::{Outbox, OutboxError, Result, millis};
 use crate::contact::Contact;
 use crate::plan::Digest;
-pub(super) use settle::{Final, finish};
+pub(super) use settle::{Final, finish, put_off};
 pub(super) use take::Candidate;
 
 /// A route that can be sent now.

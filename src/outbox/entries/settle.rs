@@ -186,3 +186,16 @@ pub(in crate::outbox) fn finish(
     at_most_one(touched)?;
     Ok(finished)
 }
+
+/// Leaves a waiting row alone until a time, and says why.
+pub(in crate::outbox) fn put_off(
+    transaction: &Transaction<'_>,
+    entry: i64,
+    until: Timestamp,
+    reason: &str,
+) -> rusqlite::Result<()> {
+    let touched = transaction
+        .prepare_cached("UPDATE entry SET due_at = ?2, reason = ?3 WHERE id = ?1 AND state = 'queued'")?
+        .execute(params![entry, millis(until), reason])?;
+    one(touched)
+}

@@ -63,15 +63,7 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<Portion> {
         self.write("give an import's rows back", |transaction| {
-            let reason: String = transaction.query_row(
-                "SELECT coalesce(reason, 'the import failed') FROM import WHERE id = ?1",
-                [id],
-                |row| row.get(0),
-            )?;
-            let rows = sent_rows(transaction, id)?;
-            if rows.is_empty() {
-                transaction.execute("UPDATE import SET state = 'done' WHERE id = ?1", [id])?;
-            }
+            let (reason, rows) = portion_of_ended(transaction, id, "the import failed")?;
             let mut portion = Portion { more: !rows.is_empty(), file_finished: false };
             for row in rows {
                 if row.tried_since <= millis(tried_before) {
@@ -92,15 +84,7 @@ impl Outbox {
     /// Holds a portion of a refused import's rows.
     pub fn hold_import(&mut self, id: i64, now: Timestamp) -> Result<Portion> {
         self.write("hold an import's rows", |transaction| {
-            let reason: String = transaction.query_row(
-                "SELECT coalesce(reason, 'the account refuses the import') FROM import WHERE id = ?1",
-                [id],
-                |row| row.get(0),
-            )?;
-            let rows = sent_rows(transaction, id)?;
-            if rows.is_empty() {
-                transaction.execute("UPDATE import SET state = 'done' WHERE id = ?1", [id])?;
-            }
+            let (reason, rows) = portion_of_ended(transaction, id, "the account refuses the import")?;
             let mut portion = Portion { more: !rows.is_empty(), file_finished: false };
             let held = Final::held(HeldBecause::RefusedCall, &reason);
             for row in rows {
@@ -126,6 +110,24 @@ impl Outbox {
             Ok(file_finished)
         })
     }
+}
+
+/// Why an import ended, or else these words, and a portion of its rows; without any left it is done.
+fn portion_of_ended(
+    transaction: &Transaction<'_>,
+    id: i64,
+    otherwise: &str,
+) -> rusqlite::Result<(String, Vec<SentRow>)> {
+    let reason = transaction.query_row(
+        "SELECT coalesce(reason, ?2) FROM import WHERE id = ?1",
+        params![id, otherwise],
+        |row| row.get(0),
+    )?;
+    let rows = sent_rows(transaction, id)?;
+    if rows.is_empty() {
+        transaction.execute("UPDATE import SET state = 'done' WHERE id = ?1", [id])?;
+    }
+    Ok((reason, rows))
 }
 
 /// The last entry of the next portion of an import's rows; `None` when none is left.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use super::super::entries::{Final, RowKey, finish};
+use super::super::entries::{Final, RowKey, finish, put_off};
 use super::super::intake::contact;
 use super::super::{HeldBecause, Outbox, Result, delivered, millis, one, timestamp, tries, unsigned};
 use super::{PORTION, Portion};
@@ -102,7 +102,7 @@ impl Outbox {
                         portion.more = false;
                         break;
                     }
-                    Fit::Waits { until, reason } => wait(transaction, row.entry, until, &reason)?,
+                    Fit::Waits { until, reason } => put_off(transaction, row.entry, until, &reason)?,
                     Fit::Held(reason) => {
                         let held = Final::held(HeldBecause::RefusedCall, &reason);
                         portion.file_finished |= finish(transaction, key, "queued", &held, now)?;
@@ -163,13 +163,6 @@ fn add(transaction: &Transaction<'_>, id: i64, entry: i64, now: Timestamp) -> ru
                     tried_since = coalesce(tried_since, ?3), reason = NULL WHERE id = ?1 AND state = 'queued'",
         )?
         .execute(params![entry, id, millis(now)])?;
-    one(touched)
-}
-
-fn wait(transaction: &Transaction<'_>, entry: i64, until: Timestamp, reason: &str) -> rusqlite::Result<()> {
-    let touched = transaction
-        .prepare_cached("UPDATE entry SET due_at = ?2, reason = ?3 WHERE id = ?1 AND state = 'queued'")?
-        .execute(params![entry, millis(until), reason])?;
     one(touched)
 }
 
